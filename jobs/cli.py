@@ -1,0 +1,170 @@
+"""The command line: `reelscript build | verify | show`. Everything heavy is imported by the verb that needs it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reelscript.pipeline.errors import DataError, ReelscriptError, UsageError
+from reelscript.schemas.text import one_line
+
+if TYPE_CHECKING:
+    from reelscript.jobs.build import Built
+
+DATA_WRONG, USAGE, INTERRUPTED = 1, 2, 130
+LATER = ("status", "doctor", "audit", "sweep", "pretrain", "evaluate", "features", "score", "remove", "export", "demo")
+MAX_FAULTS = 10
+
+
+class Verbs(click.Group):
+    """The verbs, with an answer to those that do not exist, or not yet."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Returns the command that the arguments name."""
+        name = args[0] if args else ""
+        if name in LATER:
+            raise click.UsageError(f"'{name}' is not part of this version; it has {', '.join(sorted(self.commands))}")
+        if name not in self.commands:
+            close = difflib.get_close_matches(name, [*self.commands, *LATER], n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(self.commands))}"
+            raise click.UsageError(f"there is no verb '{one_line(name, 60)}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="reelscript")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """From raw video to transcribed, filtered, deduplicated WebDataset corpora.
+
+    Exit codes: 0 done; 1 the data is wrong or the run broke; 2 the command line or the config is wrong; 3 finished,
+    but more sources failed than --max-failed allows; 130 interrupted, work saved.
+    """
+
+
+@cli.command(epilog="Example: reelscript build videos/ -o corpus --set transcribe.model=small")
+@click.argument("what", nargs=-1, metavar="CONFIG.yaml|SOURCES...")
+@click.option("-o", "--out", required=True, help="The corpus folder (or fsspec URL).")
+@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Override one setting; repeatable.")
+@click.option("--engine", default="local", show_default=True, help="Where stages run; this version has local only.")
+@click.option("--workers", type=click.IntRange(1), help="CPU worker processes.  [default: one a core]")
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPU workers, where a GPU is used.")
+@click.option("--limit", type=click.IntRange(1), help="Take only the first N sources.")
+@click.option("--retry-failed", is_flag=False, flag_value="all", metavar="[REASON]", help="Try failed sources again.")
+@click.option("--max-failed", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Else exit code 3.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--dry-run", is_flag=True, hidden=True)
+@click.option("--publish", is_flag=True, hidden=True)
+def build(what: tuple[str, ...], out: str, quiet: bool, **options: Any) -> None:
+    """Build a corpus from videos: files, folders, globs, URLs, lists of them, or a YAML config.
+
+    The same command again goes on where the last one ended, and does nothing twice.
+    """
+    for flag in ("dry_run", "publish"):
+        if options.pop(flag):
+            raise UsageError(f"--{flag.replace('_', '-')} is not part of this version")
+    engine = options.pop("engine")
+    if engine != "local":
+        raise UsageError(f"--engine {engine}: this version has local only")
+    if not what:
+        raise UsageError("build what? Name a config.yaml, files, folders, globs, URLs or a list: reelscript build videos/ -o corpus")
+    from rich.console import Console
+
+    from reelscript.jobs.build import build as run
+    from reelscript.jobs.progress import Progress
+
+    is_config = len(what) == 1 and Path(what[0]).suffix in (".yaml", ".yml")
+    source = {"config": what[0]} if is_config else {}
+    progress = Progress(None if quiet else Console(stderr=True))
+    built = run(*(() if is_config else what), out=out, progress=progress, **source, **options)
+    _tell(built)
+    raise SystemExit(built.exit_code)
+
+
+def _tell(built: Built) -> None:
+    """Prints the funnel and where everything lies."""
+    from rich.console import Console
+
+    from reelscript.jobs.funnel_text import funnel_table
+
+    console = Console()
+    console.print(funnel_table(built.stats))
+    counts, hours = built.dataset["counts"], built.dataset["hours"]
+    click.echo(
+        f"{counts['kept']} of {counts['sources']} videos kept, {counts['rejected']} rejected, {counts['failed']} failed; "
+        f"{counts['clips_kept']} of {counts['clips']} clips in {counts['samples']} samples; "
+        f"{hours['kept']:.2f} of {hours['source']:.2f} hours; {len(built.dataset['shards'])} shards"
+    )
+    click.echo(f"{built.folder}/report.html tells why; `reelscript verify {built.folder}` checks it.")
+
+
+@cli.command(epilog="Example: reelscript verify corpus")
+@click.argument("folder", metavar="DIR")
+@click.option("--no-media", is_flag=True, help="Do not decode the videos.")
+def verify(folder: str, no_media: bool) -> None:
+    """Check every shard against its index and the published format."""
+    from reelscript.jobs.verify import verify as run
+
+    faults = run(folder, media=not no_media)
+    for fault in faults[:MAX_FAULTS]:
+        click.echo(one_line(fault, 400))
+    if faults:
+        more = f", of which the first {MAX_FAULTS} are above" if len(faults) > MAX_FAULTS else ""
+        click.echo(f"{len(faults)} faults{more}")
+        raise SystemExit(DATA_WRONG)
+    click.echo("no fault found")
+
+
+@cli.command(epilog="Example: reelscript show corpus x_0123456789abcdef-000012345")
+@click.argument("folder", metavar="DIR")
+@click.argument("key", required=False)
+@click.option("--video", metavar="ID", help="Every passage and every reject of one source.")
+def show(folder: str, key: str | None, video: str | None) -> None:
+    """Show one sample: text, words, scores, provenance; or all of one video."""
+    if (key is None) == (video is None):
+        raise UsageError("show what? Give a sample's KEY, or --video ID")
+    from reelscript.jobs.show import show_sample, show_video
+    from reelscript.reading.corpus import open_corpus
+
+    corpus = open_corpus(folder)
+    click.echo(show_sample(corpus, key) if key is not None else show_video(corpus, str(video)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits with its code; an error is one sentence, never a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(args=given, prog_name="reelscript", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        raise SystemExit(USAGE) from error
+    except click.ClickException as error:
+        _end(given, one_line(error.format_message(), 1000), USAGE)
+    except click.Abort:
+        _end(given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED)
+    except KeyboardInterrupt:
+        _end(given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED)
+    except UsageError as error:
+        _end(given, one_line(str(error), 1000), USAGE)
+    except (DataError, ReelscriptError) as error:
+        _end(given, one_line(str(error), 1000), DATA_WRONG)
+    except OSError as error:
+        _end(given, one_line(f"{error.strerror or error}: {error.filename or ''}", 1000), DATA_WRONG)
+    except BrokenPipeError:
+        raise SystemExit(DATA_WRONG) from None
+
+
+def _end(arguments: list[str], sentence: str, code: int) -> None:
+    if "--debug" in arguments:
+        raise  # noqa: PLE0704 - called from an except block
+    click.echo(f"reelscript: {sentence}", err=True)
+    raise SystemExit(code)
+
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The config of a build: one section a stage or a phase, and the section *is* the dataclass of that name.
+
+Unknown keys are refused with the nearest valid name; a wrong value is one sentence that says where. `resolved` writes
+every "auto" out, so that `config.yaml` beside a corpus tells what really ran.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from reelscript.pipeline.errors import UsageError, nearest
+from reelscript.pipeline.rules import Dedup, PassageRules, Quality
+from reelscript.pipeline.stage import Stage
+from reelscript.pipeline.workspace import to_plain
+from reelscript.transforms import whisper
+from reelscript.transforms.acquire import Acquire
+from reelscript.transforms.align import Align
+from reelscript.transforms.encode import Encode
+from reelscript.transforms.glance import Glance
+from reelscript.transforms.language import Language
+from reelscript.transforms.probe import Probe
+from reelscript.transforms.score import Score
+from reelscript.transforms.segment import SegmentWords
+from reelscript.transforms.shard import Shard
+from reelscript.transforms.speech import Speech
+from reelscript.transforms.transcribe import Transcribe
+
+T = TypeVar("T")
+MODEL_BY_DEVICE = {"cuda": "large-v3-turbo", "cpu": "small"}
+COMPUTE_TYPE_BY_DEVICE = {"cuda": "float16", "cpu": "int8"}
+LATER_KEYS = {"preset": "presets are not part of this version"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a build. Every section has defaults; only `sources` has none."""
+
+    sources: tuple[str, ...] = ()
+    name: str | None = None
+    work: str | None = None
+    acquire: Acquire = field(default_factory=Acquire)
+    probe: Probe = field(default_factory=Probe)
+    glance: Glance = field(default_factory=Glance)
+    speech: Speech = field(default_factory=Speech)
+    transcribe: Transcribe = field(default_factory=Transcribe)
+    language: Language = field(default_factory=Language)
+    segment: SegmentWords = field(default_factory=SegmentWords)
+    quality: Quality = field(default_factory=Quality)
+    dedup: Dedup = field(default_factory=Dedup)
+    passage: PassageRules = field(default_factory=PassageRules)
+    encode: Encode = field(default_factory=Encode)
+    shard: Shard = field(default_factory=Shard)
+
+    def measuring(self) -> list[Stage]:
+        """Returns the stages that measure a video, in order: what can reject stands before what costs."""
+        return [
+            self.acquire,
+            self.probe,
+            self.glance,
+            self.speech,
+            self.transcribe,
+            self.language,
+            Align(),
+            self.segment,
+            Score(),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the config as plain data, as it may stand in a YAML file."""
+        plain: dict[str, Any] = to_plain(self)
+        return {k: list(v) if isinstance(v, tuple) else _listed(v) for k, v in plain.items()}
+
+    def to_yaml(self) -> str:
+        """Returns the config as YAML text with all defaults written out."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
+    return value
+
+
+SECTIONS: dict[str, type] = {
+    f.name: f.default_factory  # type: ignore[misc]
+    for f in dataclasses.fields(Config)
+    if f.default_factory is not dataclasses.MISSING
+}
+
+
+def load_config(path: Path | None, sources: Sequence[str] = (), overrides: Sequence[str] = ()) -> Config:
+    """Returns the config of a YAML file, or of defaults, with sources and `a.b=value` overrides from the command line.
+
+    Raises:
+        UsageError: what is wrong and where, in one sentence.
+    """
+    data = read_yaml(path) if path is not None else {}
+    where = str(path) if path is not None else "the command line"
+    for text in overrides:
+        _override(data, text)
+    if sources:
+        data["sources"] = list(sources)
+    return config_from(data, where)
+
+
+def config_from(data: Mapping[str, Any], where: str) -> Config:
+    """Returns the config that plain data describes. Raises UsageError as `load_config`."""
+    known = {f.name for f in dataclasses.fields(Config)}
+    for key in data:
+        if key in LATER_KEYS:
+            raise UsageError(f"{where}: {key}: {LATER_KEYS[key]}")
+        if key not in known:
+            raise UsageError(f"{where}: there is no section {key!r}; {nearest(str(key), known)}")
+    values: dict[str, Any] = {k: _section(k, data[k], where) for k in SECTIONS if data.get(k) is not None}
+    given = data.get("sources") or ()
+    values["sources"] = (given,) if isinstance(given, str) else tuple(str(s) for s in given)
+    for key in ("name", "work"):
+        if data.get(key) is not None and not isinstance(data[key], str):
+            raise UsageError(f"{where}: {key}: expected text, found {data[key]!r}")
+        values[key] = data.get(key)
+    return Config(**values)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the mapping in a YAML file. Raises UsageError where there is none."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no config file {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{path} is not a YAML config: {said}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} is not a config: expected sections such as 'sources:', found {type(data).__name__}")
+    return data
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Puts one `section.key=value` into the data; the value is read as YAML."""
+    name, equals, value = text.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts) or len(parts) > 2:
+        raise UsageError(f"--set {text}: expected section.key=value, such as quality.max_words_per_s=6")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not YAML") from error
+    if len(parts) == 1:
+        data[parts[0]] = parsed
+        return
+    if parts[0] not in SECTIONS:
+        raise UsageError(f"--set {text}: there is no section {parts[0]!r}; {nearest(parts[0], SECTIONS)}")
+    section = data.setdefault(parts[0], None) or {}
+    data[parts[0]] = {**section, parts[1]: parsed}
+
+
+def _section(name: str, values: Any, where: str) -> Any:
+    """Returns the dataclass of a section, its values checked by their types and bounds."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(values, dict):
+        raise UsageError(f"{where}: {name}: expected settings as 'key: value', found {values!r}")
+    kind = SECTIONS[name]
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}: there is no setting {name}.{key}; {nearest(str(key), known)}")
+    try:
+        return TypeAdapter(kind).validate_python({k: _size(name, k, v, where) for k, v in values.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([name, *(str(part) for part in first["loc"][:1])])
+        said = re.sub(r"^(Value error, |Input )", "", first["msg"])
+        raise UsageError(f"{where}: {key}: {said}, found {first['input']!r}"[:400]) from error
+
+
+def _size(section: str, key: str, value: Any, where: str) -> Any:
+    """Returns a number of bytes for a setting in bytes that is written as text, such as 512MB."""
+    if not (key.endswith("_bytes") and isinstance(value, str)):
+        return value
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError as error:
+        raise UsageError(f"{where}: {section}.{key}: expected bytes such as 512MB, found {value!r}") from error
+
+
+def resolved(config: Config, all_stated: bool = False) -> Config:
+    """Returns the config with everything that is "auto" or follows another setting written out.
+
+    Args:
+        config: as the user wrote it.
+        all_stated: whether the source list states the language of every source, so that no model is asked.
+
+    Raises:
+        UsageError: a model is not to be had, or an English-only model would have to judge languages.
+    """
+    device = whisper.best_device() if config.transcribe.device == "auto" else config.transcribe.device
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    transcribe = dataclasses.replace(
+        config.transcribe,
+        device=device,
+        model=MODEL_BY_DEVICE[kind] if config.transcribe.model == "auto" else config.transcribe.model,
+        compute_type=_auto(config.transcribe.compute_type, COMPUTE_TYPE_BY_DEVICE[kind]),
+        accept=config.transcribe.accept or config.language.accept,
+    )
+    speech = dataclasses.replace(
+        config.speech,
+        device=_auto(config.speech.device, device),
+        compute_type=_auto(config.speech.compute_type, transcribe.compute_type),
+        accept=config.speech.accept or config.language.accept,
+        language_model=config.speech.language_model or transcribe.model,
+    )
+    _check_models(speech, transcribe, all_stated)
+    if speech.language is not None or all_stated:
+        speech = dataclasses.replace(speech, language_model=None)
+    return dataclasses.replace(config, transcribe=transcribe, speech=speech)
+
+
+def _auto(value: str, default: str) -> str:
+    return default if value == "auto" else value
+
+
+def _check_models(speech: Speech, transcribe: Transcribe, all_stated: bool) -> None:
+    whisper.model_folder(transcribe.model)
+    if speech.language is not None:
+        if whisper.is_english_only(transcribe.model) and speech.language != "en":
+            raise UsageError(
+                f"speech.language is {speech.language!r}, but transcribe.model {transcribe.model!r} knows only English: "
+                "set transcribe.model to a multilingual one, such as small"
+            )
+        return
+    if not all_stated and whisper.is_english_only(speech.language_model or transcribe.model):
+        raise UsageError(
+            f"{speech.language_model!r} knows only English and writes fluent English whatever it hears, so it cannot judge "
+            "which language is spoken: set speech.language_model to a multilingual one (such as base), or state what is "
+            "spoken with speech.language=en"
+        )
+    others = [a for a in speech.accept or () if a != "en"]
+    if whisper.is_english_only(transcribe.model) and others:
+        raise UsageError(f"language.accept names {', '.join(others)}, but transcribe.model {transcribe.model!r} knows only English")

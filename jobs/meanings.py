@@ -1,0 +1,115 @@
+"""Reasons and scores in words, for the report and the card; what is not listed is read as named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+SCORES = {
+    "words": "words in a clip",
+    "words_per_s": "words per second",
+    "chars_per_s": "characters per second",
+    "mean_word_probability": "mean word probability",
+    "min_word_probability": "lowest word probability",
+    "avg_logprob": "mean token log-probability (Whisper)",
+    "no_speech_probability": "Whisper's probability that nobody speaks",
+    "window_compression_ratio": "compression ratio of Whisper's window",
+    "compression_ratio": "compression ratio of the clip's text",
+    "repeated_ngram_share": "share of words in repeated 3-grams",
+    "unique_word_share": "share of different words",
+    "longest_word_chars": "characters of the longest word",
+    "speech_share": "share of time with voice",
+    "static_share": "share of time with a still picture",
+    "interpolated_share": "share of words with interpolated times",
+    "duration_s": "duration in seconds",
+    "clips": "clips in a passage",
+    "voice_probability": "mean voice probability where there is voice",
+    "language_probability": "probability of the language as heard",
+    "language_agreement": "windows that agree on the language",
+    "text_language_probability": "probability of the language as written",
+    "densest_30s_words": "words in the densest 30 seconds",
+}
+
+REASONS = {
+    "acquire.pending": "still to be done when the corpus was published",
+    "duplicate_source": "listed before",
+    "too_short": "shorter than the least duration",
+    "too_long": "longer than the greatest duration",
+    "no_audio": "has no audio",
+    "no_video": "has no video, or only a cover picture",
+    "acquire.too_large": "more bytes than a download may have",
+    "probe.too_large": "more pixels than a frame may have",
+    "undecodable": "cannot be decoded",
+    "static": "the picture stands still nearly all the time",
+    "no_speech": "too little speech",
+    "language": "another language is spoken",
+    "language_uncertain": "the spoken language is not clear",
+    "language_mixed": "parts of it are in different languages",
+    "no_words": "the recogniser found no words that hold",
+    "text_language": "the words are in another language than stated",
+    "language_disagreement": "the language heard and the language written differ",
+    "language_unconfirmed": "neither the sound nor the words make the language certain",
+    "no_clips": "no clip could be cut from its words",
+    "clip_out_of_bounds": "shorter or longer than a clip may be",
+    "duplicate_content": "the same bytes as an earlier source",
+    "passage_too_short": "too few kept clips in a row to make a passage",
+    "video_failed": "its video failed while it was encoded",
+    "bad_address": "the address is none that can be fetched",
+    "bad_encoding": "the host compressed it in a way that cannot be undone",
+    "changed": "it changed while it was read",
+    "connection_failed": "the host could not be reached",
+    "decode_failed": "it could not be decoded to the end",
+    "encode_failed": "a passage of it could not be encoded",
+    "frame_too_large": "a frame is larger than the encoder may take",
+    "needs_yt_dlp": "a video site that this version does not download from",
+    "not_a_file": "the path is no file",
+    "not_found": "there is no such file or host",
+    "timed_out": "took longer than it may",
+    "unreadable": "the file may not be read",
+    "unsupported_scheme": "neither a file nor http(s)",
+    "crashed": "killed its worker twice when it ran alone",
+    "timeout": "took longer than a video may",
+    "error": "an unforeseen error; its message is the detail of the row",
+    "unlisted": "no reason was given",
+}
+
+
+def meaning_of_score(name: str) -> str:
+    """Returns what a score measures, in words."""
+    return SCORES.get(name, name.replace("_", " "))
+
+
+def meaning_of_reason(stage: str, reason: str, thresholds: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Returns what a reason says, in words: as listed, or by the rule that its name follows.
+
+    Args:
+        stage: as in a row of `stats["reasons"]`.
+        reason: as in that row.
+        thresholds: `stats["thresholds"]`, to name the one that a `low_X` or `high_X` rests on.
+    """
+    known = REASONS.get(f"{stage}.{reason}") or REASONS.get(reason)
+    if known:
+        return known
+    rule = re.fullmatch(r"(video_)?(low|high)_(\w+)", reason)
+    if rule:
+        of_video, side, score = rule.groups()
+        whose = " of the whole video" if of_video else ""
+        limit = _limit(stage, "video" if of_video else "clip", score, side, thresholds)
+        return f"{meaning_of_score(score)}{whose}: {limit}"
+    status = re.fullmatch(r"http_(\d{3})", reason)
+    if status:
+        return f"the host answered with status {status[1]}"
+    return reason.replace("_", " ")
+
+
+def _limit(
+    stage: str, of: str, score: str, side: str, thresholds: Iterable[Mapping[str, Any]]
+) -> str:
+    """Returns which limit a value lies beyond, as far as the thresholds tell."""
+    end, beyond = ("min", "below") if side == "low" else ("max", "above")
+    for t in thresholds:
+        section = str(t["setting"]).partition(".")[0]
+        if (section, t["of"], t["score"], t["side"]) == (stage, of, score, end):
+            return "off" if t["value"] is None else f"{beyond} {t['setting']} = {t['value']:g}"
+    return f"{beyond} the limit"

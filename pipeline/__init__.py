@@ -1,0 +1,1 @@
+"""How stages run: their protocol, the store, the ledger, the engines, and the decision over tables."""

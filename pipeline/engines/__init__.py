@@ -1,0 +1,1 @@
+"""Engines move records between stages and do nothing else."""

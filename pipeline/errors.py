@@ -1,0 +1,65 @@
+"""Everything that may go wrong on purpose.
+
+```
+ReelscriptError
+ |- UsageError      the command line, the config or the machine is not as needed: exit 2, one sentence
+ |- DataError       a corpus or a store is not as it should be: exit 1
+ |- StageError      a source is broken in a known way: the row becomes failed(stage, kind)
+Reject              not an error: a stage does not want this video, and says why
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ReelscriptError(Exception):
+    """Base of every error that a user may cause and can read."""
+
+
+class UsageError(ReelscriptError):
+    """The command line, the config or the machine is not as needed. One sentence: what, where, what was expected."""
+
+
+class DataError(ReelscriptError):
+    """What lies on disk is not what it should be."""
+
+
+class StageError(ReelscriptError):
+    """A source is broken in a known way.
+
+    Args:
+        kind: a short stable name, the `reason` of the row, such as `http_404` or `download_too_large`.
+        detail: what was found, for people.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[StageError], tuple[str, str]]:
+        return type(self), (self.kind, self.detail)
+
+
+class Reject(Exception):
+    """A stage does not want this video: `raise Reject("too_short", duration_s=1.2, min_s=3.0)`.
+
+    Args:
+        reason: one of the stage's `rejects`.
+        numbers: what the decision rests on; they become the `detail` of the row.
+    """
+
+    def __init__(self, reason: str, **numbers: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = ", ".join(f"{k}={round(v, 3) if isinstance(v, float) else v}" for k, v in numbers.items()) or None
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Returns a clause that names the valid name nearest to `name`, or lists them all where none is near."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"valid are: {', '.join(names)}"

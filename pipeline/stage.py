@@ -1,0 +1,156 @@
+"""What a stage is, and the only place that runs one.
+
+A stage is a frozen dataclass. Its fields are its settings: the YAML section of its name is this dataclass, and
+nothing else configures it. It measures (facts, which are stored under what they were computed from) and it judges
+(thresholds over facts, which are never stored). So a changed threshold measures nothing again.
+
+```
+settings  --open()-->  live function: Video -> Video      heavy things loaded, once a worker
+                             |
+     apply():  look up (inputs, settings) | measure -> remember  ->  judge  -> Video with facts, or rejected, or failed
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+from reelscript.pipeline.errors import Reject, StageError, UsageError
+from reelscript.pipeline.workspace import Workspace, to_plain
+from reelscript.schemas.text import digest, one_line
+from reelscript.schemas.video import FIELD_NAMES, Video
+
+T = TypeVar("T")
+Live: TypeAlias = Callable[[Video, Workspace], Video]
+"""The live function of a stage: gets the record with the facts that the stage reads, gives it with those it writes."""
+
+ALWAYS_SEEN = ("video_id", "location", "media", "url")  # by every stage, though not part of what a result depends on
+
+
+def threshold(default: T) -> T:
+    """A setting that only judges: it is no part of what stored results depend on."""
+    return field(default=default, metadata={"role": "threshold"})  # type: ignore[return-value]
+
+
+def tuning(default: T) -> T:
+    """A setting that changes how fast a result comes, never the result: no part of what it depends on either."""
+    return field(default=default, metadata={"role": "tuning"})  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one running copy of a stage occupies."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class Stage(ABC):
+    """One step for one video. Subclasses are frozen dataclasses; see the top of this file."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when the same settings give other facts
+    rejects: ClassVar[tuple[str, ...]] = ()  # every reason that it may give
+    reads: ClassVar[tuple[str, ...]]  # fields of Video that its facts depend on
+    writes: ClassVar[tuple[str, ...]]  # fields of Video that it fills
+    remembers: ClassVar[bool] = True  # False: measured anew in each build, because it is as cheap as a look-up
+
+    @abstractmethod
+    def open(self) -> AbstractContextManager[Live]:
+        """Returns a context that loads what is heavy and yields the live function."""
+
+    def judge(self, video: Video) -> None:
+        """Raises Reject where the facts do not meet the thresholds."""
+
+    @property
+    def resources(self) -> Resources:
+        """What one running copy occupies."""
+        return Resources()
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings that stored results depend on."""
+        fields = [f for f in dataclasses.fields(self) if "role" not in f.metadata]  # type: ignore[arg-type]
+        return {f.name: to_plain(getattr(self, f.name)) for f in fields}
+
+    def key(self, video: Video) -> str:
+        """Returns the digest of all that the facts depend on: name, version, settings, inputs."""
+        inputs = {name: getattr(video, name) for name in self.reads}
+        return digest([self.name, self.version, self.settings(), inputs])
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What one stage cost for one video. `remembered`: the facts came from the store."""
+
+    video_id: str
+    stage: str
+    wall_s: float
+    cpu_s: float
+    remembered: bool
+    outcome: str
+    trace: str | None = None  # of an unforeseen error, for --debug
+
+
+def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple[Video, Timing]:
+    """Runs one stage on one video: looks up or measures, judges, catches, stamps, times.
+
+    Returns:
+        The record with the stage's facts, or with the outcome rejected or failed, and what it cost. Never raises for
+        what lies in the video.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    remembered, trace = False, None
+    try:
+        facts, remembered = _facts(stage, live, video, workspace)
+        video = dataclasses.replace(video, **facts)
+        stage.judge(video)
+    except Reject as no:
+        if no.reason not in stage.rejects:
+            raise AssertionError(f"{stage.name} rejects for {no.reason!r}, which is not among its reasons") from no
+        video = video.ended("rejected", stage.name, no.reason, no.detail)
+    except UsageError:  # the machine or the settings are at fault, not the video
+        raise
+    except StageError as error:
+        video = video.ended("failed", stage.name, error.kind, error.detail)
+    except Exception as error:  # whatever a hostile file makes a library raise
+        trace = traceback.format_exc()
+        video = video.ended("failed", stage.name, "error", f"{type(error).__name__}: {error}")
+    timing = Timing(
+        video.video_id, stage.name, time.perf_counter() - wall, time.process_time() - cpu, remembered, video.outcome, trace
+    )
+    return video, timing
+
+
+def _facts(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple[dict[str, Any], bool]:
+    """Returns the facts that a stage finds, and whether they were remembered. Raises the Reject that it remembers."""
+    key = stage.key(video)
+    found = workspace.remembered(stage.name, key) if stage.remembers else None
+    if found is None:
+        try:
+            after = live(_only(video, stage.reads), workspace)
+            found = {"facts": {name: getattr(after, name) for name in stage.writes}}
+        except Reject as no:
+            found = {"reject": no.reason, "detail": no.detail}
+        if stage.remembers:
+            workspace.remember(stage.name, key, found)
+        remembered = False
+    else:
+        remembered = True
+    if "reject" in found:
+        no = Reject(found["reject"])
+        no.detail = found["detail"] and one_line(found["detail"])
+        raise no
+    facts: dict[str, Any] = found["facts"]
+    return facts, remembered
+
+
+def _only(video: Video, reads: tuple[str, ...]) -> Video:
+    """Returns the record with nothing but what a stage declares to read: what it does not declare it cannot use."""
+    return Video(**{name: getattr(video, name) for name in FIELD_NAMES if name in reads or name in ALWAYS_SEEN})

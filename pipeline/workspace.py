@@ -1,0 +1,159 @@
+"""What a stage has at hand while it works: the artefacts in the store, the media file, and a scratch folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.store import Store
+from reelscript.schemas.text import canonical_json
+from reelscript.schemas.video import Video
+
+Record = TypeVar("Record")
+
+
+class Workspace:
+    """The store of a build, and node-local scratch.
+
+    Args:
+        store: the `work` folder of the build, shared by all workers.
+        scratch: a folder on this machine's disk; what lies there may vanish at any time and is made again.
+    """
+
+    def __init__(self, store: Store, scratch: Path) -> None:
+        self.store = store
+        self.scratch = scratch
+
+    # Artefacts: named by their content.
+
+    def put(self, data: bytes) -> str:
+        """Stores bytes and returns their sha256, which is their name."""
+        name = hashlib.sha256(data).hexdigest()
+        self.store.put_if_absent(_object_name(name), data)
+        return name
+
+    def put_file(self, path: Path, sha256: str) -> None:
+        """Stores a local file of which the sha256 is known."""
+        if not self.store.exists(_object_name(sha256)):
+            self.store.put_file(_object_name(sha256), path)
+
+    def get(self, sha256: str) -> bytes:
+        """Returns an artefact, checked against its name.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DataError: it is damaged.
+        """
+        data = self.store.get(_object_name(sha256))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise DataError(f"the artefact {sha256} in {self.store.url} is damaged: delete it and build again")
+        return data
+
+    def has(self, sha256: str) -> bool:
+        """Returns whether the artefact is in the store."""
+        return self.store.exists(_object_name(sha256))
+
+    def put_record(self, record: Any) -> str:
+        """Stores a dataclass, or a list of them, as canonical JSON and returns its digest."""
+        return self.put(canonical_json(to_plain(record)))
+
+    def get_record(self, kind: type[Record], sha256: str | None) -> Record:
+        """Returns the dataclass of type `kind` that `put_record` stored."""
+        return from_plain(kind, json.loads(self.get(_known(sha256))))
+
+    def get_records(self, kind: type[Record], sha256: str | None) -> list[Record]:
+        """Returns the list of dataclasses of type `kind` that `put_record` stored."""
+        return [from_plain(kind, item) for item in json.loads(self.get(_known(sha256)))]
+
+    # Results: named by what went in.
+
+    def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Returns what `remember` stored under (kind, key), or None."""
+        try:
+            found: dict[str, Any] = json.loads(self.store.get(f"results/{kind}/{key[:2]}/{key}.json"))
+        except FileNotFoundError:
+            return None
+        return found
+
+    def remember(self, kind: str, key: str, result: dict[str, Any]) -> None:
+        """Stores a small result under what it was computed from."""
+        self.store.put(f"results/{kind}/{key[:2]}/{key}.json", canonical_json(result))
+
+    # The media file.
+
+    def media(self, video: Video) -> Path:
+        """Returns the source as a file on this machine: read in place, or the stored copy (fetched once to scratch)."""
+        if video.media is None:
+            return Path(video.location)
+        name = _object_name(video.media)
+        root = self.store.local_root
+        if root is not None:
+            return root / name
+        here = self.scratch_of(video) / "source"
+        if not here.exists():
+            part = here.with_suffix(".part")
+            with self.store.open_read(name) as remote, part.open("wb") as file:
+                shutil.copyfileobj(remote, file)
+            part.rename(here)
+        return here
+
+    def scratch_of(self, video: Video) -> Path:
+        """Returns a folder on this machine for what one video needs between its stages."""
+        folder = self.scratch / video.video_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def forget_scratch(self, video: Video) -> None:
+        """Removes the scratch folder of a video."""
+        shutil.rmtree(self.scratch / video.video_id, ignore_errors=True)
+
+
+def _object_name(sha256: str) -> str:
+    return f"objects/{sha256[:2]}/{sha256}"
+
+
+def _known(sha256: str | None) -> str:
+    if sha256 is None:
+        raise DataError("an artefact is asked for that no stage has made yet")
+    return sha256
+
+
+def to_plain(record: Any) -> Any:
+    """Returns dataclasses, and lists of them, as dicts and lists that JSON can hold."""
+    if isinstance(record, list | tuple):
+        return [to_plain(item) for item in record]
+    return dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
+
+
+_CONVERTERS: dict[Any, Callable[[Any], Any]] = {}
+
+
+def from_plain(kind: type[Record], value: dict[str, Any]) -> Record:
+    """Returns the dataclass `kind` from the dict that `to_plain` made of it, nested dataclasses included."""
+    if kind not in _CONVERTERS:
+        hints = typing.get_type_hints(kind)
+        nested = {name: found for name, hint in hints.items() if (found := _nested(hint)) is not None}
+        _CONVERTERS[kind] = lambda v: kind(**{k: nested[k](x) if k in nested and x is not None else x for k, x in v.items()})
+    converted: Record = _CONVERTERS[kind](value)
+    return converted
+
+
+def _nested(hint: Any) -> Callable[[Any], Any] | None:
+    """Returns how to make a value of type `hint` from JSON, or None where JSON already gives it."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return lambda value: from_plain(hint, value)
+    if typing.get_origin(hint) is list:
+        inner = _nested(typing.get_args(hint)[0])
+        return None if inner is None else (lambda items: [inner(item) for item in items])
+    if isinstance(hint, types.UnionType):
+        return next((found for arg in typing.get_args(hint) if (found := _nested(arg)) is not None), None)
+    return None
+

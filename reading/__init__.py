@@ -1,0 +1,1 @@
+"""A corpus read back: its tables, its samples by ranged reads, their frames."""

@@ -1,0 +1,1 @@
+"""The stages: one file, one stage. `jobs/build.py` lists them in order."""

@@ -1,0 +1,191 @@
+"""The bytes of a source: local files are read in place, what lies elsewhere is stored once.
+
+A digest is remembered under what tells cheaply that bytes are the same: for a local file its path,
+size and time of change, for a URL its canonical form. So a build that runs again reads no file and
+fetches no URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt
+
+from reelscript.pipeline.errors import StageError
+from reelscript.pipeline.stage import Live, Stage, threshold, tuning
+from reelscript.pipeline.workspace import Workspace
+from reelscript.schemas.text import digest
+from reelscript.schemas.video import Seconds, Video
+from reelscript.transforms.download import Limits, download
+from reelscript.transforms.object_copy import copy_object
+from reelscript.transforms.urls import (
+    WEB_SCHEMES,
+    canonical_url,
+    is_fetchable,
+    is_youtube,
+    printable_address,
+    scheme_of,
+)
+
+
+@dataclass(frozen=True)
+class Acquire(Stage):
+    """The digest and size of a source, and for what lies elsewhere a stored copy.
+
+    No setting changes what is fetched, only whether it is: a changed one fetches nothing again.
+
+    Attributes:
+        max_bytes: largest file that is fetched. Local files are read in place, whatever their size.
+        timeout_s: longest wait to connect, and for the next bytes.
+        total_s: longest time for one file, all attempts and waits together.
+        max_redirects: to http and https only.
+        retries: attempts after the first, where the server is busy or the connection fails.
+        backoff_s: the n-th wait is a random part of `backoff_s` * 2^(n-1), unless the server names
+            one.
+        max_wait_s: longest wait between two attempts, also where the server asks for more.
+        contact: a mail address or URL by which the owner of a server reaches you; stands in the
+            user agent.
+        user_agent: in place of `reelscript/<version> (+<contact>)`.
+    """
+
+    max_bytes: Annotated[int, Gt(0)] = threshold(4 << 30)
+    timeout_s: Annotated[Seconds, Gt(0)] = tuning(30.0)
+    total_s: Annotated[Seconds, Gt(0)] = tuning(3600.0)
+    max_redirects: Annotated[int, Ge(0)] = tuning(5)
+    retries: Annotated[int, Ge(0)] = tuning(4)
+    backoff_s: Annotated[Seconds, Ge(0)] = tuning(1.0)
+    max_wait_s: Annotated[Seconds, Ge(0)] = tuning(120.0)
+    contact: str | None = tuning(None)
+    user_agent: str | None = tuning(None)
+
+    name: ClassVar[str] = "acquire"
+    rejects: ClassVar[tuple[str, ...]] = ("duplicate_source",)  # given by the listing of sources
+    reads: ClassVar[tuple[str, ...]] = ("url",)
+    writes: ClassVar[tuple[str, ...]] = ("source_sha256", "source_bytes", "media", "retrieved_at")
+
+    def __post_init__(self) -> None:
+        sent = f"{self.contact or ''}{self.user_agent or ''}"
+        if not (sent.isascii() and (sent.isprintable() or not sent)):
+            raise ValueError("acquire.contact and acquire.user_agent must be one line of ASCII")
+
+    def key(self, video: Video) -> str:
+        """Returns what the result is remembered under: see the top of this file."""
+        place = video.location
+        if scheme_of(place) is not None:
+            identity = [canonical_url(place)]
+        else:
+            identity = [place, file_signature(place) or ""]
+        # A file name need not be valid text, and JSON takes nothing else: its bytes.
+        exact = [text.encode("utf-8", "surrogatepass").hex() for text in identity]
+        return digest([self.name, self.version, self.settings(), exact])
+
+    def judge(self, video: Video) -> None:
+        """Raises StageError where a copy fetched under a larger `max_bytes` is too large now."""
+        size = video.source_bytes or 0
+        if video.media is not None and size > self.max_bytes:
+            raise StageError("too_large", f"{video.url}: {size} bytes, at most {self.max_bytes}")
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        """Yields the live function."""
+
+        def live(video: Video, workspace: Workspace) -> Video:
+            if scheme_of(video.location) is None:
+                return replace(video, **read_in_place(video.location))
+            return replace(video, **self._fetch(video, workspace))
+
+        yield live
+
+    def _fetch(self, video: Video, workspace: Workspace) -> dict[str, Any]:
+        """Returns the facts of a source that lies elsewhere, once it is whole in the store."""
+        url = video.location
+        if not is_fetchable(url):
+            raise StageError("unsupported_scheme", f"{scheme_of(url)}: is not fetched")
+        if is_youtube(url):
+            raise StageError("needs_yt_dlp", "this version downloads direct links only")
+        limits = Limits(
+            self.max_bytes,
+            self.timeout_s,
+            self.total_s,
+            self.max_redirects,
+            self.retries,
+            self.backoff_s,
+            self.max_wait_s,
+        )
+        part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
+        try:
+            if scheme_of(url) in WEB_SCHEMES:
+                fetched = download(url, part, limits, self._agent())
+            else:
+                fetched = copy_object(url, part, limits)
+            workspace.put_file(part, fetched.sha256)
+        finally:
+            part.unlink(missing_ok=True)
+        return {
+            "source_sha256": fetched.sha256,
+            "source_bytes": fetched.size_bytes,
+            "media": fetched.sha256,
+            "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _agent(self) -> str:
+        """Returns the User-Agent header."""
+        if self.user_agent:
+            return self.user_agent
+        contact = f" (+{self.contact})" if self.contact else ""
+        return f"reelscript/{metadata.version('reelscript')}{contact}"
+
+
+def file_signature(location: str) -> str | None:
+    """Returns `<bytes>:<time of change in ns>` of a local file; None for a URL or no file."""
+    if scheme_of(location) is not None:
+        return None
+    try:
+        found = os.stat(location)
+    except (
+        OSError,
+        ValueError,
+    ):  # ValueError: a NUL or half a surrogate pair, which no file name holds
+        return None
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def read_in_place(location: str) -> dict[str, Any]:
+    """Returns the facts of a local file.
+
+    Raises:
+        StageError: `not_found`, `not_a_file`, `unreadable`, or `changed` while it was read.
+    """
+    name = printable_address(os.path.basename(location))
+    try:
+        if not stat.S_ISREG(
+            os.stat(location).st_mode
+        ):  # before opening: a pipe would block for ever
+            raise StageError("not_a_file", f"{name} is no regular file")
+        with open(location, "rb") as file:
+            before = os.fstat(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            after = os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise StageError("not_found", f"there is no file {name}") from error
+    except OSError as error:
+        raise StageError("unreadable", f"{name}: {error.strerror or error}") from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise StageError(
+            "changed", f"{name} changed while it was read: build again when it is whole"
+        )
+    return {
+        "source_sha256": sha256,
+        "source_bytes": after.st_size,
+        "media": None,
+        "retrieved_at": None,
+    }

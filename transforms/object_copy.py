@@ -1,0 +1,55 @@
+"""A file from an object store (`s3://bucket/name`), bounded in bytes and time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import fsspec
+
+from reelscript.pipeline.errors import StageError
+from reelscript.transforms.download import Fetched, Limits
+from reelscript.transforms.urls import published_url, without_credentials
+
+PIECE_BYTES = 1 << 20
+
+
+def copy_object(url: str, target: Path, limits: Limits) -> Fetched:
+    """Returns the digest and size of an object, once it is copied to `target`.
+
+    Its library has retries and timeouts of its own; bytes and total time are bounded here.
+
+    Raises:
+        StageError: `not_found`, `not_a_file`, `unreadable`, `too_large`, `timed_out`,
+            `connection_failed`, or `unsupported_scheme` where the library for it is not installed.
+    """
+    said, deadline = published_url(url), time.monotonic() + limits.total_s
+    sha256, size = hashlib.sha256(), 0
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+        if fs.isdir(path):
+            raise StageError("not_a_file", f"{said} is a folder")
+        with fs.open(path, "rb") as source, target.open("wb") as file:
+            while piece := source.read(PIECE_BYTES):
+                size += len(piece)
+                if size > limits.max_bytes:
+                    raise StageError("too_large", f"{said}: more than {limits.max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise StageError(
+                        "timed_out", f"{said}: not finished within {limits.total_s:g} s"
+                    )
+                sha256.update(piece)
+                file.write(piece)
+    except StageError:
+        raise
+    except FileNotFoundError as error:
+        raise StageError("not_found", f"there is no {said}") from error
+    except PermissionError as error:
+        raise StageError("unreadable", f"{said}: permission denied") from error
+    except ImportError as error:
+        raise StageError("unsupported_scheme", f"{said}: {error}") from error
+    except Exception as error:  # whatever the library of a store raises
+        found = without_credentials(f"{type(error).__name__}: {error}")
+        raise StageError("connection_failed", f"{said}: {found}") from error
+    return Fetched(sha256.hexdigest(), size)

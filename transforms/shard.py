@@ -1,0 +1,167 @@
+"""Samples into shards: plain tar files that are the same whenever they are written.
+
+```
+train-000000.tar  | head KEY.mp4 | data | head KEY.json | data | head KEY.txt | data | ... | zeros |
+samples.parquet     a row a sample: its shard; offset, size and sha256 of each member's data
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from annotated_types import Ge, Le
+
+from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.store import Store
+from reelscript.pipeline.workspace import Workspace
+from reelscript.schemas.video import Video
+from reelscript.transforms.sample import SampleParts
+from reelscript.transforms.tar_writer import TarWriter
+
+SHARD_FOLDER = "shards"
+FROM_JSON = {"split", "video_id", "start_s", "end_s", "duration_s", "language"}
+FROM_JSON |= {"width_px", "height_px", "fps", "frames"}  # columns of samples.parquet
+
+
+@dataclass(frozen=True)
+class Shard:
+    """How large shards are, and which videos are held out for validation.
+
+    Attributes:
+        target_bytes: about how many bytes a shard holds; see `pipeline.plan.plan_shards`. Large
+            enough that an object store streams it, small enough that a changed one is soon written
+            again.
+        val_fraction: share of the channels (of the videos, where no channel is known) that go to
+            the split `val`.
+    """
+
+    target_bytes: Annotated[int, Ge(1)] = 512_000_000
+    val_fraction: Annotated[float, Ge(0), Le(1)] = 0.02
+
+    def split_of(self, video: Video) -> str:
+        """Returns "train" or "val": it follows from the channel alone, else from the video_id.
+
+        So all videos of a channel lie on one side, and no video changes sides when others come or
+        go.
+        """
+        place = hashlib.sha256((video.channel or video.video_id).encode()).digest()
+        return "val" if int.from_bytes(place[:8]) / 2**64 < self.val_fraction else "train"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenShard:
+    """A shard in the store: its entry for `dataset.json` and its rows for `samples.parquet`."""
+
+    entry: dict[str, Any]  # name, split, samples, bytes, sha256
+    rows: list[dict[str, Any]]  # schemas.tables.SAMPLES
+
+
+def write_shard(
+    name: str, samples: Iterable[SampleParts], workspace: Workspace, store: Store
+) -> WrittenShard:
+    """Returns the entry and rows of a shard, once it stands whole as `shards/<name>` in the store.
+
+    The same samples give the same bytes. It is made in a local temporary file, with one mp4 in
+    memory at a time.
+
+    Args:
+        name: its file name, as the plan gives it.
+        samples: its samples in the order of the plan; all of one split.
+        workspace: where the mp4s lie.
+        store: the corpus folder.
+
+    Returns:
+        The entry for `dataset.json` and the rows for `samples.parquet`.
+
+    Raises:
+        DataError: there is no sample, two splits are mixed, a key is no member name, or an mp4 is
+            damaged.
+    """
+    rows = []
+    with _local_file(workspace.scratch) as part:
+        with part.open("wb") as file:
+            tar = TarWriter(file)
+            for sample in samples:
+                rows.append(_add(tar, name, sample, workspace.get(sample.mp4)))
+            tar.close()
+        splits = sorted({row["split"] for row in rows})
+        if len(splits) != 1:
+            raise DataError(f"{name} would hold {len(rows)} samples of the splits {splits}")
+        store.put_file(f"{SHARD_FOLDER}/{name}", part)
+    entry = {
+        "name": name,
+        "split": splits[0],
+        "samples": len(rows),
+        "bytes": tar.bytes,
+        "sha256": tar.sha256,
+    }
+    return WrittenShard(entry, rows)
+
+
+def _add(tar: TarWriter, shard: str, sample: SampleParts, mp4: bytes) -> dict[str, Any]:
+    """Adds the members of one sample. Returns its row."""
+    meta = sample.meta
+    key = meta["key"]
+    row: dict[str, Any] = {
+        "key": key,
+        "shard": shard,
+        "clips": len(meta["clips"]),
+        "text": sample.text,
+    }
+    row |= {column: value for column, value in meta.items() if column in FROM_JSON}
+    json_data, txt_data = sample.members()
+    for member, data in (("mp4", mp4), ("json", json_data), ("txt", txt_data)):
+        row[f"{member}_offset"] = tar.add(f"{key}.{member}", data)
+        row[f"{member}_size"] = len(data)
+        row[f"{member}_sha256"] = _sha256(data)
+    return row
+
+
+def write_table(store: Store, name: str, table: pa.Table) -> str:
+    """Writes a table as one Parquet object (zstd) and returns its sha256; same rows, same bytes.
+
+    Raises:
+        DataError: a column holds NaN or an infinity; what is unknown is null.
+    """
+    for column in table.column_names:
+        floats = pa.types.is_floating(table.schema.field(column).type)
+        if floats and not pc.all(pc.is_finite(table[column]), min_count=0).as_py():
+            raise DataError(f"{name}: column {column} holds NaN or an infinity")
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.combine_chunks(),
+        buffer,
+        compression="zstd",
+        compression_level=3,
+        version="2.6",
+        row_group_size=65_536,
+    )
+    data = buffer.getvalue()
+    store.put(name, data)
+    return _sha256(data)
+
+
+@contextmanager
+def _local_file(folder: Path) -> Iterator[Path]:
+    """Gives the path of a temporary file and removes it in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"shard-{uuid.uuid4().hex}.tar"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
