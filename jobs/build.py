@@ -103,7 +103,10 @@ def build(
             asked.shard.split_of,
         )
         decision, encode_cpu_s = encode(decision, asked, engine, workspace, progress)
-        cpu_s = {row.video.video_id: row.cpu_s | encode_cpu_s.get(row.video.video_id, {}) for row in measured}
+        cpu_s = {
+            row.video.video_id: row.cpu_s | encode_cpu_s.get(row.video.video_id, {})
+            for row in measured
+        }
         dataset, stats = publish(corpus, workspace, asked, decision, cpu_s)
     failed = dataset["counts"]["failed"] / max(1, dataset["counts"]["sources"])
     return Built(str(out), dataset, stats, failed, TOO_MANY_FAILED if failed > max_failed else DONE)
@@ -125,12 +128,27 @@ def measure(
         rows: dict[str, Row] = {}
         todo: dict[str, tuple[Video, str]] = {}
         for video in videos:
-            print_ = digest([video.url, video.location, video.stated_language, video.outcome, signature(video), chain])
+            print_ = digest(
+                [
+                    video.url,
+                    video.location,
+                    video.stated_language,
+                    video.outcome,
+                    signature(video),
+                    chain,
+                ]
+            )
             row = known.get(video.video_id)
             if not video.pending:
                 rows[video.video_id] = Row(print_, video)
-            elif row is not None and row.fingerprint == print_ and not _again(row.video, retry_failed):
-                rows[video.video_id] = dataclasses.replace(row, video=with_facts_of(video, row.video))
+            elif (
+                row is not None
+                and row.fingerprint == print_
+                and not _again(row.video, retry_failed)
+            ):
+                rows[video.video_id] = dataclasses.replace(
+                    row, video=with_facts_of(video, row.video)
+                )
             else:
                 todo[video.video_id] = (video, print_)
         costs = _Costs(progress, {i: known[i].cpu_s for i in todo if i in known})
@@ -145,10 +163,18 @@ def measure(
 
 
 def encode(
-    decision: Decision, config: Config, engine: LocalEngine, workspace: Workspace, progress: Progress
+    decision: Decision,
+    config: Config,
+    engine: LocalEngine,
+    workspace: Workspace,
+    progress: Progress,
 ) -> tuple[Decision, dict[str, dict[str, float]]]:
     """Returns the decision with every kept video encoded, or failed; and the CPU seconds by video."""
-    chosen = [_with_passages(v, decision.passages, workspace) for v in decision.videos if v.outcome == "kept"]
+    chosen = [
+        _with_passages(v, decision.passages, workspace)
+        for v in decision.videos
+        if v.outcome == "kept"
+    ]
     costs = _Costs(progress, {})
     with progress.phase("encode", [config.encode.name], len(chosen)):
         encoded = {}
@@ -168,7 +194,10 @@ def clips_of(videos: Iterable[Video], workspace: Workspace) -> pa.Table:
     for video in videos:
         if video.pending and video.clips is not None:
             for clip in workspace.get_records(Clip, video.clips):
-                values = {f: getattr(clip, f) for f in ("clip_index", "start_s", "end_s", "text", "within_bounds")}
+                values = {
+                    f: getattr(clip, f)
+                    for f in ("clip_index", "start_s", "end_s", "text", "within_bounds")
+                }
                 values |= {"video_id": video.video_id, **dataclasses.asdict(clip.scores)}
                 for name in columns:
                     found[name].append(values[name])
@@ -194,26 +223,34 @@ class _Costs:
         return self._cpu_s.get(video_id, {})
 
 
-def _asked(config: Config | str | Path | None, sources: Sequence[str | Path], settings: Sequence[str]) -> tuple[Config, Path]:
+def _asked(
+    config: Config | str | Path | None, sources: Sequence[str | Path], settings: Sequence[str]
+) -> tuple[Config, Path]:
     """Returns the config and the folder that its relative paths count from."""
     given = [str(s) for s in sources]
     if isinstance(config, Config):
         if settings:
-            raise UsageError("settings go with a YAML config or none: put them into the Config instead")
+            raise UsageError(
+                "settings go with a YAML config or none: put them into the Config instead"
+            )
         found = dataclasses.replace(config, sources=tuple(given)) if given else config
         base = Path()
     else:
         found = load_config(None if config is None else Path(config), given, settings)
         base = Path() if config is None or given else Path(config).parent
     if not found.sources:
-        raise UsageError("there are no sources: name files, folders, globs, URLs or a list, or `sources:` in the config")
+        raise UsageError(
+            "there are no sources: name files, folders, globs, URLs or a list, or `sources:` in the config"
+        )
     return found, base
 
 
 def _every_setting(stage: Stage) -> dict[str, Any]:
     """Returns the settings that facts and judgements depend on: thresholds too, tuning not."""
     tuned = [f.name for f in dataclasses.fields(stage) if f.metadata.get("role") == "tuning"]  # type: ignore[arg-type]
-    values = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if f.name not in tuned}  # type: ignore[arg-type]
+    values = {
+        f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if f.name not in tuned
+    }  # type: ignore[arg-type]
     return values | stage.settings()
 
 
@@ -221,7 +258,9 @@ def _again(known: Video, retry_failed: str | None) -> bool:
     return known.outcome == "failed" and retry_failed in ("all", known.reason)
 
 
-def _with_passages(video: Video, passages: Mapping[str, list[Passage]], workspace: Workspace) -> Video:
+def _with_passages(
+    video: Video, passages: Mapping[str, list[Passage]], workspace: Workspace
+) -> Video:
     return dataclasses.replace(video, passages=workspace.put_record(passages[video.video_id]))
 
 

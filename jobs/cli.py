@@ -16,21 +16,41 @@ if TYPE_CHECKING:
     from reelscript.jobs.build import Built
 
 DATA_WRONG, USAGE, INTERRUPTED = 1, 2, 130
-LATER = ("status", "doctor", "audit", "sweep", "pretrain", "evaluate", "features", "score", "remove", "export", "demo")
+LATER = (
+    "status",
+    "doctor",
+    "audit",
+    "sweep",
+    "pretrain",
+    "evaluate",
+    "features",
+    "score",
+    "remove",
+    "export",
+    "demo",
+)
 MAX_FAULTS = 10
 
 
 class Verbs(click.Group):
     """The verbs, with an answer to those that do not exist, or not yet."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Returns the command that the arguments name."""
         name = args[0] if args else ""
         if name in LATER:
-            raise click.UsageError(f"'{name}' is not part of this version; it has {', '.join(sorted(self.commands))}")
+            raise click.UsageError(
+                f"'{name}' is not part of this version; it has {', '.join(sorted(self.commands))}"
+            )
         if name not in self.commands:
             close = difflib.get_close_matches(name, [*self.commands, *LATER], n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(self.commands))}"
+            hint = (
+                f"did you mean '{close[0]}'?"
+                if close
+                else f"there are {', '.join(sorted(self.commands))}"
+            )
             raise click.UsageError(f"there is no verb '{one_line(name, 60)}'; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -49,13 +69,44 @@ def cli(debug: bool) -> None:
 @cli.command(epilog="Example: reelscript build videos/ -o corpus --set transcribe.model=small")
 @click.argument("what", nargs=-1, metavar="CONFIG.yaml|SOURCES...")
 @click.option("-o", "--out", required=True, help="The corpus folder (or fsspec URL).")
-@click.option("--set", "settings", multiple=True, metavar="A.B=VALUE", help="Override one setting; repeatable.")
-@click.option("--engine", default="local", show_default=True, help="Where stages run; this version has local only.")
-@click.option("--workers", type=click.IntRange(1), help="CPU worker processes.  [default: one a core]")
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPU workers, where a GPU is used.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="A.B=VALUE",
+    help="Override one setting; repeatable.",
+)
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="Where stages run; this version has local only.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="CPU worker processes.  [default: one a core]"
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GPU workers, where a GPU is used.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Take only the first N sources.")
-@click.option("--retry-failed", is_flag=False, flag_value="all", metavar="[REASON]", help="Try failed sources again.")
-@click.option("--max-failed", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Else exit code 3.")
+@click.option(
+    "--retry-failed",
+    is_flag=False,
+    flag_value="all",
+    metavar="[REASON]",
+    help="Try failed sources again.",
+)
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Else exit code 3.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--dry-run", is_flag=True, hidden=True)
 @click.option("--publish", is_flag=True, hidden=True)
@@ -71,7 +122,9 @@ def build(what: tuple[str, ...], out: str, quiet: bool, **options: Any) -> None:
     if engine != "local":
         raise UsageError(f"--engine {engine}: this version has local only")
     if not what:
-        raise UsageError("build what? Name a config.yaml, files, folders, globs, URLs or a list: reelscript build videos/ -o corpus")
+        raise UsageError(
+            "build what? Name a config.yaml, files, folders, globs, URLs or a list: reelscript build videos/ -o corpus"
+        )
     from rich.console import Console
 
     from reelscript.jobs.build import build as run
@@ -99,7 +152,9 @@ def _tell(built: Built) -> None:
         f"{counts['clips_kept']} of {counts['clips']} clips in {counts['samples']} samples; "
         f"{hours['kept']:.2f} of {hours['source']:.2f} hours; {len(built.dataset['shards'])} shards"
     )
-    click.echo(f"{built.folder}/report.html tells why; `reelscript verify {built.folder}` checks it.")
+    click.echo(
+        f"{built.folder}/report.html tells why; `reelscript verify {built.folder}` checks it."
+    )
 
 
 @cli.command(epilog="Example: reelscript verify corpus")
@@ -145,25 +200,30 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _end(given, one_line(error.format_message(), 1000), USAGE)
     except click.Abort:
-        _end(given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED)
+        _end(
+            given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED
+        )
     except KeyboardInterrupt:
-        _end(given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED)
+        _end(
+            given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED
+        )
     except UsageError as error:
         _end(given, one_line(str(error), 1000), USAGE)
     except (DataError, ReelscriptError) as error:
         _end(given, one_line(str(error), 1000), DATA_WRONG)
     except OSError as error:
-        _end(given, one_line(f"{error.strerror or error}: {error.filename or ''}", 1000), DATA_WRONG)
+        _end(
+            given, one_line(f"{error.strerror or error}: {error.filename or ''}", 1000), DATA_WRONG
+        )
     except BrokenPipeError:
         raise SystemExit(DATA_WRONG) from None
 
 
 def _end(arguments: list[str], sentence: str, code: int) -> None:
     if "--debug" in arguments:
-        raise  # noqa: PLE0704 - called from an except block
+        raise
     click.echo(f"reelscript: {sentence}", err=True)
     raise SystemExit(code)
-
 
 
 if __name__ == "__main__":

@@ -95,7 +95,9 @@ SECTIONS: dict[str, type] = {
 }
 
 
-def load_config(path: Path | None, sources: Sequence[str] = (), overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: Path | None, sources: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> Config:
     """Returns the config of a YAML file, or of defaults, with sources and `a.b=value` overrides from the command line.
 
     Raises:
@@ -118,7 +120,9 @@ def config_from(data: Mapping[str, Any], where: str) -> Config:
             raise UsageError(f"{where}: {key}: {LATER_KEYS[key]}")
         if key not in known:
             raise UsageError(f"{where}: there is no section {key!r}; {nearest(str(key), known)}")
-    values: dict[str, Any] = {k: _section(k, data[k], where) for k in SECTIONS if data.get(k) is not None}
+    values: dict[str, Any] = {
+        k: _section(k, data[k], where) for k in SECTIONS if data.get(k) is not None
+    }
     given = data.get("sources") or ()
     values["sources"] = (given,) if isinstance(given, str) else tuple(str(s) for s in given)
     for key in ("name", "work"):
@@ -138,7 +142,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         said = " ".join(str(error).split())
         raise UsageError(f"{path} is not a YAML config: {said}") from error
     if not isinstance(data, dict):
-        raise UsageError(f"{path} is not a config: expected sections such as 'sources:', found {type(data).__name__}")
+        raise UsageError(
+            f"{path} is not a config: expected sections such as 'sources:', found {type(data).__name__}"
+        )
     return data
 
 
@@ -147,7 +153,9 @@ def _override(data: dict[str, Any], text: str) -> None:
     name, equals, value = text.partition("=")
     parts = name.strip().split(".")
     if not equals or not all(parts) or len(parts) > 2:
-        raise UsageError(f"--set {text}: expected section.key=value, such as quality.max_words_per_s=6")
+        raise UsageError(
+            f"--set {text}: expected section.key=value, such as quality.max_words_per_s=6"
+        )
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -156,7 +164,9 @@ def _override(data: dict[str, Any], text: str) -> None:
         data[parts[0]] = parsed
         return
     if parts[0] not in SECTIONS:
-        raise UsageError(f"--set {text}: there is no section {parts[0]!r}; {nearest(parts[0], SECTIONS)}")
+        raise UsageError(
+            f"--set {text}: there is no section {parts[0]!r}; {nearest(parts[0], SECTIONS)}"
+        )
     section = data.setdefault(parts[0], None) or {}
     data[parts[0]] = {**section, parts[1]: parsed}
 
@@ -171,9 +181,13 @@ def _section(name: str, values: Any, where: str) -> Any:
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: there is no setting {name}.{key}; {nearest(str(key), known)}")
+            raise UsageError(
+                f"{where}: there is no setting {name}.{key}; {nearest(str(key), known)}"
+            )
     try:
-        return TypeAdapter(kind).validate_python({k: _size(name, k, v, where) for k, v in values.items()})
+        return TypeAdapter(kind).validate_python(
+            {k: _size(name, k, v, where) for k, v in values.items()}
+        )
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([name, *(str(part) for part in first["loc"][:1])])
@@ -190,7 +204,9 @@ def _size(section: str, key: str, value: Any, where: str) -> Any:
     try:
         return int(TypeAdapter(ByteSize).validate_python(value))
     except ValidationError as error:
-        raise UsageError(f"{where}: {section}.{key}: expected bytes such as 512MB, found {value!r}") from error
+        raise UsageError(
+            f"{where}: {section}.{key}: expected bytes such as 512MB, found {value!r}"
+        ) from error
 
 
 def resolved(config: Config, all_stated: bool = False) -> Config:
@@ -203,12 +219,16 @@ def resolved(config: Config, all_stated: bool = False) -> Config:
     Raises:
         UsageError: a model is not to be had, or an English-only model would have to judge languages.
     """
-    device = whisper.best_device() if config.transcribe.device == "auto" else config.transcribe.device
+    device = (
+        whisper.best_device() if config.transcribe.device == "auto" else config.transcribe.device
+    )
     kind = "cuda" if device.startswith("cuda") else "cpu"
     transcribe = dataclasses.replace(
         config.transcribe,
         device=device,
-        model=MODEL_BY_DEVICE[kind] if config.transcribe.model == "auto" else config.transcribe.model,
+        model=MODEL_BY_DEVICE[kind]
+        if config.transcribe.model == "auto"
+        else config.transcribe.model,
         compute_type=_auto(config.transcribe.compute_type, COMPUTE_TYPE_BY_DEVICE[kind]),
         accept=config.transcribe.accept or config.language.accept,
     )
@@ -246,4 +266,6 @@ def _check_models(speech: Speech, transcribe: Transcribe, all_stated: bool) -> N
         )
     others = [a for a in speech.accept or () if a != "en"]
     if whisper.is_english_only(transcribe.model) and others:
-        raise UsageError(f"language.accept names {', '.join(others)}, but transcribe.model {transcribe.model!r} knows only English")
+        raise UsageError(
+            f"language.accept names {', '.join(others)}, but transcribe.model {transcribe.model!r} knows only English"
+        )

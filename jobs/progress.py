@@ -48,7 +48,9 @@ class Progress:
         self._live: Live | None = None
 
     @contextmanager
-    def phase(self, title: str, stages: Sequence[str], total: int, known: int = 0) -> Iterator[None]:
+    def phase(
+        self, title: str, stages: Sequence[str], total: int, known: int = 0
+    ) -> Iterator[None]:
         """Shows one phase of a build while it runs.
 
         Args:
@@ -62,7 +64,12 @@ class Progress:
         if self.console is None:
             yield
         elif self.console.is_terminal:
-            with Live(get_renderable=self.table, console=self.console, refresh_per_second=2, transient=True) as self._live:
+            with Live(
+                get_renderable=self.table,
+                console=self.console,
+                refresh_per_second=2,
+                transient=True,
+            ) as self._live:
                 yield
             self._say()
         else:
@@ -97,14 +104,22 @@ class Progress:
 
     def table(self) -> Table:
         """Returns the rows as a table: done of total, hours of video an hour, time left, what was rejected and failed."""
-        table = Table(title=f"{self.title}: {self.total} videos, {self.known} known", title_justify="left")
+        table = Table(
+            title=f"{self.title}: {self.total} videos, {self.known} known", title_justify="left"
+        )
         for name in ("stage", "done", "video h/h", "left", "rejected", "failed"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         elapsed_s = max(time.monotonic() - self._since, 1e-3)
         for (name, row), total in zip(self.stages.items(), self._entering().values(), strict=True):
             left_s = elapsed_s / row.done * (total - row.done) if row.done else None
             speed = f"{row.media_s / elapsed_s:.1f}" if row.media_s else ""
-            cells = [f"{row.done}/{total}", speed, clock(left_s), str(row.rejected or ""), str(row.failed or "")]
+            cells = [
+                f"{row.done}/{total}",
+                speed,
+                clock(left_s),
+                str(row.rejected or ""),
+                str(row.failed or ""),
+            ]
             table.add_row(name, *cells)
         return table
 
@@ -112,8 +127,15 @@ class Progress:
         """Prints the state as one plain line."""
         assert self.console is not None
         self._told = time.monotonic()
-        parts = [f"{n} {r.done}/{t}" for (n, r), t in zip(self.stages.items(), self._entering().values(), strict=True) if t]
-        gone = sum(r.rejected for r in self.stages.values()), sum(r.failed for r in self.stages.values())
+        parts = [
+            f"{n} {r.done}/{t}"
+            for (n, r), t in zip(self.stages.items(), self._entering().values(), strict=True)
+            if t
+        ]
+        gone = (
+            sum(r.rejected for r in self.stages.values()),
+            sum(r.failed for r in self.stages.values()),
+        )
         known = f", {self.known} known" if self.known else ""
         line = f"{self.title} ({clock(self._told - self._since)}): {', '.join(parts)}; {gone[0]} rejected, {gone[1]} failed{known}"
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -23,7 +23,12 @@ from reelscript.jobs.stats import statistics
 from reelscript.pipeline.decide import Decision
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.plan import Planned, PreviousShard, ShardPlan, plan_shards, previous_shards
-from reelscript.pipeline.rules import DUPLICATE_CONTENT, PASSAGE_TOO_SHORT, quality_reasons, rules_of
+from reelscript.pipeline.rules import (
+    DUPLICATE_CONTENT,
+    PASSAGE_TOO_SHORT,
+    quality_reasons,
+    rules_of,
+)
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip
@@ -36,12 +41,18 @@ from reelscript.transforms.sample import SampleParts, sample_parts
 from reelscript.transforms.shard import WrittenShard, write_shard, write_table
 
 HOUR_S = 3600.0
-WRITERS = 2  # shards written at once: reading, hashing and writing, which Python does outside its lock
+WRITERS = (
+    2  # shards written at once: reading, hashing and writing, which Python does outside its lock
+)
 PACKAGES = ("reelscript", "faster-whisper", "ctranslate2", "av", "langdetect", "pyarrow", "numpy")
 
 
 def publish(
-    corpus: Store, workspace: Workspace, config: Config, decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]
+    corpus: Store,
+    workspace: Workspace,
+    config: Config,
+    decision: Decision,
+    cpu_s: Mapping[str, Mapping[str, float]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Writes a corpus and returns its dataset.json and stats.json.
 
@@ -55,7 +66,9 @@ def publish(
     before = _standing(corpus)
     release = before.get("release", -1) + 1
     previous = _previous(corpus) if before else []
-    keys = {p.key: video for video in decision.videos for p in decision.passages.get(video.video_id, ())}
+    keys = {
+        p.key: video for video in decision.videos for p in decision.passages.get(video.video_id, ())
+    }
     planned = list(_planned(decision, workspace))
     plans = plan_shards(planned, previous, config.shard.target_bytes, release)
     written = _write(plans, keys, decision, workspace, corpus)
@@ -63,19 +76,30 @@ def publish(
     tables = {
         "videos": videos_table(decision, cpu_s),
         "clips": decision.clips,
-        "samples": pa.Table.from_pylist(sorted(rows, key=lambda r: (r["shard"], r["mp4_offset"])), schema=SAMPLES),
+        "samples": pa.Table.from_pylist(
+            sorted(rows, key=lambda r: (r["shard"], r["mp4_offset"])), schema=SAMPLES
+        ),
     }
     changed = before.get("shards") != entries
     release = release if changed or not before else before["release"]
     dataset = dataset_json(tables, entries, config, release, before)
     stats = statistics(
-        **tables, reasons=all_reasons(config), thresholds=all_thresholds(config), costs=_costs(decision, cpu_s)
+        **tables,
+        reasons=all_reasons(config),
+        thresholds=all_thresholds(config),
+        costs=_costs(decision, cpu_s),
     )
     settings = config.to_dict()
-    dataset["tables"] = {name: write_table(corpus, f"{name}.parquet", table) for name, table in tables.items()}
+    dataset["tables"] = {
+        name: write_table(corpus, f"{name}.parquet", table) for name, table in tables.items()
+    }
     corpus.put("stats.json", _json(stats))
-    corpus.put("report.html", report_html(stats, settings, dataset["versions"], dataset["name"]).encode())
-    corpus.put("README.md", dataset_card(stats, settings, dataset["versions"], dataset["name"]).encode())
+    corpus.put(
+        "report.html", report_html(stats, settings, dataset["versions"], dataset["name"]).encode()
+    )
+    corpus.put(
+        "README.md", dataset_card(stats, settings, dataset["versions"], dataset["name"]).encode()
+    )
     corpus.put("config.yaml", config.to_yaml().encode())
     corpus.put("dataset.json", _json(dataset))
     _remove_unlisted(corpus, {entry["name"] for entry in entries})
@@ -83,13 +107,24 @@ def publish(
 
 
 def dataset_json(
-    tables: Mapping[str, pa.Table], entries: Sequence[Mapping[str, Any]], config: Config, release: int, before: Mapping[str, Any]
+    tables: Mapping[str, pa.Table],
+    entries: Sequence[Mapping[str, Any]],
+    config: Config,
+    release: int,
+    before: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns dataset.json but for the digests of the tables, which are written after it is made."""
     videos, clips, samples = tables["videos"], tables["clips"], tables["samples"]
     outcomes = videos["outcome"].to_pylist()
-    counts = {"sources": len(videos), **{o: outcomes.count(o) for o in ("kept", "rejected", "failed")}}
-    counts |= {"clips": len(clips), "clips_kept": clips["outcome"].to_pylist().count("kept"), "samples": len(samples)}
+    counts = {
+        "sources": len(videos),
+        **{o: outcomes.count(o) for o in ("kept", "rejected", "failed")},
+    }
+    counts |= {
+        "clips": len(clips),
+        "clips_kept": clips["outcome"].to_pylist().count("kept"),
+        "samples": len(samples),
+    }
     hours = {
         "source": round(sum(s or 0.0 for s in videos["duration_s"].to_pylist()) / HOUR_S, 6),
         "kept": round(sum(samples["duration_s"].to_pylist()) / HOUR_S, 6),
@@ -105,7 +140,10 @@ def dataset_json(
         "fingerprint": digest([counts, shards, config.to_dict() | {"sources": [], "work": None}]),
         "versions": versions(config),
         "release": release,
-        "releases": [*releases, {"release": release, "shards": len(shards), "samples": counts["samples"]}],
+        "releases": [
+            *releases,
+            {"release": release, "shards": len(shards), "samples": counts["samples"]},
+        ],
     }
 
 
@@ -113,7 +151,9 @@ def videos_table(decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]) -
     """Returns the rows of videos.parquet, in the order of the sources."""
     kept: dict[str, int] = {}
     total: dict[str, int] = {}
-    for video_id, outcome in zip(decision.clips["video_id"].to_pylist(), decision.clips["outcome"].to_pylist(), strict=True):
+    for video_id, outcome in zip(
+        decision.clips["video_id"].to_pylist(), decision.clips["outcome"].to_pylist(), strict=True
+    ):
         total[video_id] = total.get(video_id, 0) + 1
         kept[video_id] = kept.get(video_id, 0) + (outcome == "kept")
     rows = []
@@ -155,21 +195,46 @@ def all_thresholds(config: Config) -> dict[str, list[dict[str, Any]]]:
     for rule in rules_of(config.quality):
         if rule.limit is not None:
             name = f"{'video' if rule.of_video else 'clip'}.{rule.score}"
-            said = {"setting": f"quality.{rule.setting}", "value": rule.limit, "side": rule.side, "origin": rule.origin}
+            said = {
+                "setting": f"quality.{rule.setting}",
+                "value": rule.limit,
+                "side": rule.side,
+                "origin": rule.origin,
+            }
             found.setdefault(name, []).append(said)
     early = [
         ("duration_s", "probe.min_s", config.probe.min_s, "min"),
         ("duration_s", "probe.max_s", config.probe.max_s, "max"),
         ("static_share", "glance.max_static_share", config.glance.max_static_share, "max"),
         ("speech_share", "speech.min_share", config.speech.min_share, "min"),
-        ("voice_probability", "speech.min_voice_probability", config.speech.min_voice_probability, "min"),
-        ("language_probability", "speech.certain_probability", config.speech.certain_probability, "min"),
+        (
+            "voice_probability",
+            "speech.min_voice_probability",
+            config.speech.min_voice_probability,
+            "min",
+        ),
+        (
+            "language_probability",
+            "speech.certain_probability",
+            config.speech.certain_probability,
+            "min",
+        ),
         ("language_agreement", "speech.min_agreement", config.speech.min_agreement, "min"),
-        ("text_language_probability", "language.min_text_probability", config.language.min_text_probability, "min"),
+        (
+            "text_language_probability",
+            "language.min_text_probability",
+            config.language.min_text_probability,
+            "min",
+        ),
     ]
     for score, setting, value, side in early:
         if value is not None:
-            said = {"setting": setting, "value": value, "side": side, "origin": "see docs/settings.md"}
+            said = {
+                "setting": setting,
+                "value": value,
+                "side": side,
+                "origin": "see docs/settings.md",
+            }
             found.setdefault(f"video.{score}", []).append(said)
     return found
 
@@ -181,9 +246,13 @@ def _standing(corpus: Store) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise DataError(f"{corpus.url}/dataset.json is no JSON: move the folder away and build again") from error
+        raise DataError(
+            f"{corpus.url}/dataset.json is no JSON: move the folder away and build again"
+        ) from error
     if found.get("format") != FORMAT:
-        raise DataError(f"{corpus.url} holds a corpus of format {found.get('format')!r}, expected {FORMAT!r}")
+        raise DataError(
+            f"{corpus.url} holds a corpus of format {found.get('format')!r}, expected {FORMAT!r}"
+        )
     return found
 
 
@@ -212,7 +281,11 @@ def _parts(video: Video, decision: Decision, workspace: Workspace) -> list[Sampl
 
 
 def _write(
-    plans: Sequence[ShardPlan], owners: Mapping[str, Video], decision: Decision, workspace: Workspace, corpus: Store
+    plans: Sequence[ShardPlan],
+    owners: Mapping[str, Video],
+    decision: Decision,
+    workspace: Workspace,
+    corpus: Store,
 ) -> dict[str, WrittenShard]:
     """Writes the shards that do not stand yet. Returns them by name."""
 
@@ -221,7 +294,10 @@ def _write(
         for key in plan.keys:
             video = owners[key]
             if held[0] != video.video_id:
-                held = (video.video_id, {p.meta["key"]: p for p in _parts(video, decision, workspace)})
+                held = (
+                    video.video_id,
+                    {p.meta["key"]: p for p in _parts(video, decision, workspace)},
+                )
             yield held[1][key]
 
     todo = [plan for plan in plans if not plan.kept]
@@ -231,7 +307,10 @@ def _write(
 
 
 def _all_shards(
-    plans: Sequence[ShardPlan], written: Mapping[str, WrittenShard], before: Mapping[str, Any], corpus: Store
+    plans: Sequence[ShardPlan],
+    written: Mapping[str, WrittenShard],
+    before: Mapping[str, Any],
+    corpus: Store,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Returns the entries and the sample rows of all shards, those that stayed and those that were written."""
     stayed = {plan.name for plan in plans if plan.kept}
@@ -252,7 +331,9 @@ def _remove_unlisted(corpus: Store, listed: set[str]) -> None:
             corpus.delete(name)
 
 
-def _costs(decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+def _costs(
+    decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, Any]]:
     costs: dict[str, dict[str, Any]] = {}
     for video in decision.videos:
         for stage, seconds in cpu_s.get(video.video_id, {}).items():
@@ -265,7 +346,10 @@ def _costs(decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]) -> dict
 def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - no file on other systems
-            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
+            return next(
+                (line.partition(":")[2].strip() for line in file if line.startswith("model name")),
+                "unknown",
+            )
     except OSError:
         return platform.processor() or "unknown"
 

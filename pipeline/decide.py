@@ -83,7 +83,9 @@ def decide(
             out.append(video)
             continue
         found = list(_passages(rows, reasons, starts, ends, passage))
-        passages[video.video_id] = [_passage(video, p, rows.start, starts, ends, split_of) for p in found]
+        passages[video.video_id] = [
+            _passage(video, p, rows.start, starts, ends, split_of) for p in found
+        ]
         for p, made in zip(found, passages[video.video_id], strict=True):
             keys[p.start : p.stop] = [made.key] * len(p)
         for row in rows:
@@ -91,7 +93,9 @@ def decide(
                 reasons[row] = PASSAGE_TOO_SHORT
         out.append(_settled(video, found, [reasons[row] for row in rows]))
     kept = {v.video_id for v in out if v.outcome == "kept"}
-    return Decision(out, _with_outcomes(clips, reasons, keys), {k: p for k, p in passages.items() if k in kept})
+    return Decision(
+        out, _with_outcomes(clips, reasons, keys), {k: p for k, p in passages.items() if k in kept}
+    )
 
 
 def with_encode_failures(decision: Decision, failed: Mapping[str, Video]) -> Decision:
@@ -154,28 +158,43 @@ def _duplicates(videos: Sequence[Video]) -> list[Video]:
     out = []
     for video in videos:
         sha = video.source_sha256
-        if video.pending and sha is not None and first.setdefault(sha, video.video_id) != video.video_id:
-            video = video.ended("rejected", "dedup", DUPLICATE_CONTENT, f"same bytes as {first[sha]}")
+        if (
+            video.pending
+            and sha is not None
+            and first.setdefault(sha, video.video_id) != video.video_id
+        ):
+            video = video.ended(
+                "rejected", "dedup", DUPLICATE_CONTENT, f"same bytes as {first[sha]}"
+            )
         out.append(video)
     return out
 
 
 def _passages(
-    rows: range, reasons: Sequence[str | None], starts: NDArray[np.float64], ends: NDArray[np.float64], rules: PassageRules
+    rows: range,
+    reasons: Sequence[str | None],
+    starts: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    rules: PassageRules,
 ) -> Iterator[range]:
     """Yields the passages of one video as ranges of rows, in time order."""
     run: list[int] = []
     for row in [*rows, None]:
         good = row is not None and reasons[row] is None
         if run and (not good or row is None or starts[row] - ends[run[-1]] > rules.max_gap_s):
-            yield from best_passages(run[0], starts[run[0] : run[-1] + 1], ends[run[0] : run[-1] + 1], rules)
+            yield from best_passages(
+                run[0], starts[run[0] : run[-1] + 1], ends[run[0] : run[-1] + 1], rules
+            )
             run = []
         if good and row is not None:
             run.append(row)
 
 
 def best_passages(
-    offset: int, starts: Sequence[float] | NDArray[np.float64], ends: Sequence[float] | NDArray[np.float64], rules: PassageRules
+    offset: int,
+    starts: Sequence[float] | NDArray[np.float64],
+    ends: Sequence[float] | NDArray[np.float64],
+    rules: PassageRules,
 ) -> list[range]:
     """Returns the passages of one unbroken run of clips that hold the most clips, in the fewest passages.
 
@@ -185,7 +204,9 @@ def best_passages(
         rules: bounds of a passage.
     """
     count = len(starts)
-    best: list[tuple[int, int]] = [(0, 0)] + [(-1, 0)] * count  # (clips held, -passages) of the first i clips
+    best: list[tuple[int, int]] = [(0, 0)] + [
+        (-1, 0)
+    ] * count  # (clips held, -passages) of the first i clips
     came_from = list(range(-1, count))
     for end in range(1, count + 1):
         best[end] = best[end - 1]
@@ -231,9 +252,18 @@ def _settled(video: Video, passages: Sequence[range], reasons: Sequence[str | No
     return video.ended("rejected", "quality", commonest, f"clips rejected for {detail}")
 
 
-def _with_outcomes(clips: pa.Table, reasons: Sequence[str | None], keys: Sequence[str | None]) -> pa.Table:
+def _with_outcomes(
+    clips: pa.Table, reasons: Sequence[str | None], keys: Sequence[str | None]
+) -> pa.Table:
     outcomes = ["kept" if key is not None else "rejected" for key in keys]
     columns = {name: clips[name] for name in clips.column_names}
-    columns |= {"outcome": pa.array(outcomes, pa.string()), "sample_key": pa.array(keys, pa.string())}
-    columns |= {"reason": pa.array([None if k is not None else r for k, r in zip(keys, reasons, strict=True)], pa.string())}
+    columns |= {
+        "outcome": pa.array(outcomes, pa.string()),
+        "sample_key": pa.array(keys, pa.string()),
+    }
+    columns |= {
+        "reason": pa.array(
+            [None if k is not None else r for k, r in zip(keys, reasons, strict=True)], pa.string()
+        )
+    }
     return pa.table([columns[f.name].cast(f.type) for f in CLIPS], schema=CLIPS)

@@ -55,7 +55,12 @@ class Reject(Exception):
     def __init__(self, reason: str, **numbers: object) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.detail = ", ".join(f"{k}={round(v, 3) if isinstance(v, float) else v}" for k, v in numbers.items()) or None
+        self.detail = (
+            ", ".join(
+                f"{k}={round(v, 3) if isinstance(v, float) else v}" for k, v in numbers.items()
+            )
+            or None
+        )
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -23,7 +23,14 @@ from reelscript.schemas.video import Video
 
 FLUSH_S = 2.0
 FLUSH_ROWS = 1000
-SCHEMA = pa.schema([("video_id", pa.string()), ("fingerprint", pa.string()), ("video", pa.string()), ("cpu_s", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("video", pa.string()),
+        ("cpu_s", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,19 @@ class Row:
 
     def to_dict(self) -> dict[str, str]:
         """Returns the row as four texts."""
-        texts = {"fingerprint": self.fingerprint, "video": self.video.to_json(), "cpu_s": json.dumps(self.cpu_s)}
+        texts = {
+            "fingerprint": self.fingerprint,
+            "video": self.video.to_json(),
+            "cpu_s": json.dumps(self.cpu_s),
+        }
         return {"video_id": self.video.video_id, **texts}
 
     @classmethod
     def from_dict(cls, texts: dict[str, str]) -> Row:
         """Returns the row that `to_dict` wrote."""
-        return cls(texts["fingerprint"], Video.from_json(texts["video"]), json.loads(texts["cpu_s"]))
+        return cls(
+            texts["fingerprint"], Video.from_json(texts["video"]), json.loads(texts["cpu_s"])
+        )
 
 
 class Ledger:
@@ -83,7 +96,9 @@ class Ledger:
     def flush(self) -> None:
         """Puts what was added as one more segment."""
         if self._rows:
-            lines = "".join(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in self._rows)
+            lines = "".join(
+                json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in self._rows
+            )
             name = f"{self._prefix}-{self._count:06d}.jsonl"
             self.store.put(name, lines.encode())
             self.segments.append(name)
@@ -121,7 +136,9 @@ def _texts(name: str, data: bytes) -> Iterator[dict[str, str]]:
         yield json.loads(line)
 
 
-IDENTITY = tuple(f.name for f in dataclasses.fields(Video))[: [f.name for f in dataclasses.fields(Video)].index("outcome")]
+IDENTITY = tuple(f.name for f in dataclasses.fields(Video))[
+    : [f.name for f in dataclasses.fields(Video)].index("outcome")
+]
 """The fields of a video that come from the source list."""
 
 

@@ -37,21 +37,39 @@ class Quality:
     min_words: float | None = limit(3, "ours: fewer words say little about a picture")
     min_words_per_s: float | None = limit(0.5, "FineVideo: more than 0.5 words per second")
     max_words_per_s: float | None = limit(7.0, "ours: the fastest speakers reach about 6")
-    max_chars_per_s: float | None = limit(40.0, "NeMo Curator: more than 40 characters per second is invented")
+    max_chars_per_s: float | None = limit(
+        40.0, "NeMo Curator: more than 40 characters per second is invented"
+    )
     min_avg_logprob: float | None = limit(-1.0, "Whisper: below it a window is decoded again")
     max_no_speech_probability: float | None = limit(0.6, "Whisper: above it a window may be silent")
-    max_window_compression_ratio: float | None = limit(2.4, "Whisper: above it a window repeats itself")
+    max_window_compression_ratio: float | None = limit(
+        2.4, "Whisper: above it a window repeats itself"
+    )
     max_compression_ratio: float | None = limit(2.4, "Whisper's limit, on the clip's own text")
     min_mean_word_probability: float | None = limit(0.3, "ours: below it most words are guesses")
-    max_repeated_ngram_share: float | None = limit(0.5, "ours, after Gopher's duplicate n-grams (arXiv 2112.11446)")
-    min_unique_word_share: float | None = limit(0.4, "NeMo Curator: at most 0.4 different words is invented")
-    max_longest_word_chars: float | None = limit(24, "NeMo Curator: a word of 25 characters or more is invented")
-    min_speech_share: float | None = limit(0.2, "ours: Silero must hear voice in a fifth of the clip")
-    max_static_share: float | None = limit(None, "off: MERLOT Reserve and FineVideo leave still videos out")
-    max_interpolated_share: float | None = limit(0.5, "ours: half of the words must have been heard where they stand")
+    max_repeated_ngram_share: float | None = limit(
+        0.5, "ours, after Gopher's duplicate n-grams (arXiv 2112.11446)"
+    )
+    min_unique_word_share: float | None = limit(
+        0.4, "NeMo Curator: at most 0.4 different words is invented"
+    )
+    max_longest_word_chars: float | None = limit(
+        24, "NeMo Curator: a word of 25 characters or more is invented"
+    )
+    min_speech_share: float | None = limit(
+        0.2, "ours: Silero must hear voice in a fifth of the clip"
+    )
+    max_static_share: float | None = limit(
+        None, "off: MERLOT Reserve and FineVideo leave still videos out"
+    )
+    max_interpolated_share: float | None = limit(
+        0.5, "ours: half of the words must have been heard where they stand"
+    )
     video_min_densest_30s_words: float | None = limit(None, "off: MERLOT Reserve asks for 50")
     video_min_words_per_s: float | None = limit(None, "off: FineVideo asks for 0.5")
-    video_max_static_share: float | None = limit(None, "off: see glance.max_static_share, which acts earlier")
+    video_max_static_share: float | None = limit(
+        None, "off: see glance.max_static_share, which acts earlier"
+    )
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,9 @@ class PassageRules:
 
     def __post_init__(self) -> None:
         if self.min_clips > self.max_clips:
-            raise ValueError(f"passage.min_clips ({self.min_clips}) is larger than passage.max_clips ({self.max_clips})")
+            raise ValueError(
+                f"passage.min_clips ({self.min_clips}) is larger than passage.max_clips ({self.max_clips})"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,7 +115,11 @@ class Rule:
     @property
     def reason(self) -> str:
         """What a row rejected by it says."""
-        return ("video_" if self.of_video else "") + ("low_" if self.side == "min" else "high_") + self.score
+        return (
+            ("video_" if self.of_video else "")
+            + ("low_" if self.side == "min" else "high_")
+            + self.score
+        )
 
 
 def rules_of(quality: Quality) -> Iterator[Rule]:

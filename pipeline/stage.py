@@ -31,7 +31,12 @@ T = TypeVar("T")
 Live: TypeAlias = Callable[[Video, Workspace], Video]
 """The live function of a stage: gets the record with the facts that the stage reads, gives it with those it writes."""
 
-ALWAYS_SEEN = ("video_id", "location", "media", "url")  # by every stage, though not part of what a result depends on
+ALWAYS_SEEN = (
+    "video_id",
+    "location",
+    "media",
+    "url",
+)  # by every stage, though not part of what a result depends on
 
 
 def threshold(default: T) -> T:
@@ -60,7 +65,9 @@ class Stage(ABC):
     rejects: ClassVar[tuple[str, ...]] = ()  # every reason that it may give
     reads: ClassVar[tuple[str, ...]]  # fields of Video that its facts depend on
     writes: ClassVar[tuple[str, ...]]  # fields of Video that it fills
-    remembers: ClassVar[bool] = True  # False: measured anew in each build, because it is as cheap as a look-up
+    remembers: ClassVar[bool] = (
+        True  # False: measured anew in each build, because it is as cheap as a look-up
+    )
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Live]:
@@ -113,7 +120,9 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
         stage.judge(video)
     except Reject as no:
         if no.reason not in stage.rejects:
-            raise AssertionError(f"{stage.name} rejects for {no.reason!r}, which is not among its reasons") from no
+            raise AssertionError(
+                f"{stage.name} rejects for {no.reason!r}, which is not among its reasons"
+            ) from no
         video = video.ended("rejected", stage.name, no.reason, no.detail)
     except UsageError:  # the machine or the settings are at fault, not the video
         raise
@@ -123,12 +132,20 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
         trace = traceback.format_exc()
         video = video.ended("failed", stage.name, "error", f"{type(error).__name__}: {error}")
     timing = Timing(
-        video.video_id, stage.name, time.perf_counter() - wall, time.process_time() - cpu, remembered, video.outcome, trace
+        video.video_id,
+        stage.name,
+        time.perf_counter() - wall,
+        time.process_time() - cpu,
+        remembered,
+        video.outcome,
+        trace,
     )
     return video, timing
 
 
-def _facts(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple[dict[str, Any], bool]:
+def _facts(
+    stage: Stage, live: Live, video: Video, workspace: Workspace
+) -> tuple[dict[str, Any], bool]:
     """Returns the facts that a stage finds, and whether they were remembered. Raises the Reject that it remembers."""
     key = stage.key(video)
     found = workspace.remembered(stage.name, key) if stage.remembers else None
@@ -153,4 +170,10 @@ def _facts(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tupl
 
 def _only(video: Video, reads: tuple[str, ...]) -> Video:
     """Returns the record with nothing but what a stage declares to read: what it does not declare it cannot use."""
-    return Video(**{name: getattr(video, name) for name in FIELD_NAMES if name in reads or name in ALWAYS_SEEN})
+    return Video(
+        **{
+            name: getattr(video, name)
+            for name in FIELD_NAMES
+            if name in reads or name in ALWAYS_SEEN
+        }
+    )

@@ -101,7 +101,11 @@ class Store:
         except FileNotFoundError:
             return
         for path in sorted(found):
-            name = path[len(root) + 1 :] if path.startswith(root + "/") else path.lstrip("/")[len(root.lstrip("/")) + 1 :]
+            name = (
+                path[len(root) + 1 :]
+                if path.startswith(root + "/")
+                else path.lstrip("/")[len(root.lstrip("/")) + 1 :]
+            )
             if not name.rpartition("/")[2].startswith(".part-"):
                 yield name
 

@@ -54,7 +54,9 @@ class Workspace:
         """
         data = self.store.get(_object_name(sha256))
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(f"the artefact {sha256} in {self.store.url} is damaged: delete it and build again")
+            raise DataError(
+                f"the artefact {sha256} in {self.store.url} is damaged: delete it and build again"
+            )
         return data
 
     def has(self, sha256: str) -> bool:
@@ -78,7 +80,9 @@ class Workspace:
     def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
         """Returns what `remember` stored under (kind, key), or None."""
         try:
-            found: dict[str, Any] = json.loads(self.store.get(f"results/{kind}/{key[:2]}/{key}.json"))
+            found: dict[str, Any] = json.loads(
+                self.store.get(f"results/{kind}/{key[:2]}/{key}.json")
+            )
         except FileNotFoundError:
             return None
         return found
@@ -130,7 +134,11 @@ def to_plain(record: Any) -> Any:
     """Returns dataclasses, and lists of them, as dicts and lists that JSON can hold."""
     if isinstance(record, list | tuple):
         return [to_plain(item) for item in record]
-    return dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
+    return (
+        dataclasses.asdict(record)
+        if dataclasses.is_dataclass(record) and not isinstance(record, type)
+        else record
+    )
 
 
 _CONVERTERS: dict[Any, Callable[[Any], Any]] = {}
@@ -140,8 +148,12 @@ def from_plain(kind: type[Record], value: dict[str, Any]) -> Record:
     """Returns the dataclass `kind` from the dict that `to_plain` made of it, nested dataclasses included."""
     if kind not in _CONVERTERS:
         hints = typing.get_type_hints(kind)
-        nested = {name: found for name, hint in hints.items() if (found := _nested(hint)) is not None}
-        _CONVERTERS[kind] = lambda v: kind(**{k: nested[k](x) if k in nested and x is not None else x for k, x in v.items()})
+        nested = {
+            name: found for name, hint in hints.items() if (found := _nested(hint)) is not None
+        }
+        _CONVERTERS[kind] = lambda v: kind(
+            **{k: nested[k](x) if k in nested and x is not None else x for k, x in v.items()}
+        )
     converted: Record = _CONVERTERS[kind](value)
     return converted
 
@@ -154,6 +166,7 @@ def _nested(hint: Any) -> Callable[[Any], Any] | None:
         inner = _nested(typing.get_args(hint)[0])
         return None if inner is None else (lambda items: [inner(item) for item in items])
     if isinstance(hint, types.UnionType):
-        return next((found for arg in typing.get_args(hint) if (found := _nested(arg)) is not None), None)
+        return next(
+            (found for arg in typing.get_args(hint) if (found := _nested(arg)) is not None), None
+        )
     return None
-

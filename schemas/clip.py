@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from reelscript.schemas.video import Seconds
 
-
 SPACELESS_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
 """Languages written without spaces between words: there, a word may start a clip without one before it."""
 

@@ -12,14 +12,34 @@ import pyarrow as pa
 from reelscript.schemas.clip import Scores
 from reelscript.schemas.video import Video
 
-ARROW_TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-NOT_PUBLISHED = ("location", "position", "media", "voice", "transcript", "aligned_words", "segments", "clips", "passages", "encodings")
+ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+NOT_PUBLISHED = (
+    "location",
+    "position",
+    "media",
+    "voice",
+    "transcript",
+    "aligned_words",
+    "segments",
+    "clips",
+    "passages",
+    "encodings",
+)
 
 
 def arrow_fields(record: type, leave_out: tuple[str, ...] = ()) -> list[pa.Field]:
     """Returns one Arrow field for each field of a dataclass, nullable where its type admits None."""
     hints = typing.get_type_hints(record)
-    return [arrow_field(f.name, hints[f.name]) for f in dataclasses.fields(record) if f.name not in leave_out]
+    return [
+        arrow_field(f.name, hints[f.name])
+        for f in dataclasses.fields(record)
+        if f.name not in leave_out
+    ]
 
 
 def arrow_field(name: str, hint: Any) -> pa.Field:
@@ -34,7 +54,9 @@ VIDEOS = pa.schema(
         *arrow_fields(Video, leave_out=NOT_PUBLISHED),
         pa.field("clips_kept", pa.int64(), nullable=False),
         pa.field("clips_rejected", pa.int64(), nullable=False),
-        pa.field("timings", pa.string()),  # JSON: stage -> CPU seconds, for the stages that ran in this build
+        pa.field(
+            "timings", pa.string()
+        ),  # JSON: stage -> CPU seconds, for the stages that ran in this build
     ]
 )
 
@@ -67,7 +89,11 @@ SAMPLES = pa.schema(
         *(
             pa.field(f"{member}_{what}", kind, nullable=False)
             for member in ("mp4", "json", "txt")
-            for what, kind in (("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string()))
+            for what, kind in (
+                ("offset", pa.int64()),
+                ("size", pa.int64()),
+                ("sha256", pa.string()),
+            )
         ),
     ]
 )

@@ -17,7 +17,9 @@ def one_line(text: str, max_chars: int = 300) -> str:
     Control characters, terminal escapes, bidirectional overrides, line separators and lone surrogates become spaces
     or are dropped, so that a title can neither move a cursor nor reverse what stands beside it.
     """
-    kept = (c if unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029" else " " for c in text)
+    kept = (
+        c if unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029" else " " for c in text
+    )
     line = " ".join("".join(kept).split())
     return line if len(line) <= max_chars else line[: max_chars - 1] + CUT
 
@@ -28,7 +30,9 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: a float in it is NaN or infinite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def digest(value: Any) -> str:

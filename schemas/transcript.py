@@ -62,7 +62,9 @@ class Window:
     avg_logprob: float  # mean natural-log probability of a token, <= 0
     no_speech_probability: float  # 0..1
     compression_ratio: float  # bytes of text / bytes of its zlib compression
-    missed_speech_s: Seconds  # voice in stretches without a word: the decoder has skipped a sentence
+    missed_speech_s: (
+        Seconds  # voice in stretches without a word: the decoder has skipped a sentence
+    )
     attempt: str  # which decoding gave it: "batched", or a rung of the ladder
     doubtful: bool  # no attempt met the thresholds; the numbers are those of the best one
 

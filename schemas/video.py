@@ -74,16 +74,24 @@ class Video:
 
     # glance
     keyframes: int | None = None
-    static_share: float | None = None  # 0..1 of the time between keyframes in which the picture stands still
-    keyframe_hashes: str | None = None  # up to 16 difference hashes, 16 hex digits each, evenly spread in time
+    static_share: float | None = (
+        None  # 0..1 of the time between keyframes in which the picture stands still
+    )
+    keyframe_hashes: str | None = (
+        None  # up to 16 difference hashes, 16 hex digits each, evenly spread in time
+    )
 
     # speech
     voice: str | None = None  # digest of schemas.transcript.Voice
     speech_s: Seconds | None = None
     speech_share: float | None = None  # 0..1 of the duration
     voice_probability: float | None = None  # mean of Silero's probability where it hears speech
-    heard_languages: str | None = None  # JSON: language -> mean probability over the windows, best first
-    language: str | None = None  # as heard or stated, ISO 639-1; after transcribe: the one it was decoded in
+    heard_languages: str | None = (
+        None  # JSON: language -> mean probability over the windows, best first
+    )
+    language: str | None = (
+        None  # as heard or stated, ISO 639-1; after transcribe: the one it was decoded in
+    )
     language_probability: float | None = None  # None where it was stated
     language_agreement: float | None = None  # 0..1 of the windows that say the same
 
@@ -126,7 +134,9 @@ class Video:
 
     def to_json(self) -> str:
         """Returns the record as JSON text, without the fields that are None."""
-        return json.dumps({k: v for k, v in dataclasses.asdict(self).items() if v is not None}, ensure_ascii=False)
+        return json.dumps(
+            {k: v for k, v in dataclasses.asdict(self).items() if v is not None}, ensure_ascii=False
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Video:

@@ -41,7 +41,7 @@ from reelscript.transforms.urls import (
     youtube_id,
 )
 
-ENDINGS = "mp4 m4v mov mkv webm avi mpg mpeg ts flv 3gp ogv wmv".split()
+ENDINGS = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "flv", "3gp", "ogv", "wmv"]
 TUBE = "dQw4w9WgXcQ"
 
 
@@ -234,7 +234,9 @@ def test_sources_that_are_no_video_of_youtube_have_a_hash(url: str) -> None:
 
 def test_sources_in_a_text_are_a_line_each(tmp_path: Path) -> None:
     make(tmp_path, "v/a b.mp4")
-    text = "\ufeff# a comment\r\n\r\n  https://example.org/x.mp4  \r\nv/a b.mp4\n\n#v/c.mp4\nv/no.mp4"
+    text = (
+        "\ufeff# a comment\r\n\r\n  https://example.org/x.mp4  \r\nv/a b.mp4\n\n#v/c.mp4\nv/no.mp4"
+    )
     videos = listed(tmp_path, text)
     check(videos)
     assert urls(videos) == ["https://example.org/x.mp4", "v/a b.mp4", "v/no.mp4"]
@@ -307,7 +309,19 @@ def test_sources_in_jsonl_may_have_metadata_of_any_shape(tmp_path: Path) -> None
     deep: Any = 1
     for _ in range(50):
         deep = [deep]
-    values = [{"a": 1}, [1, 2], 3, True, "plain", "", None, deep, {"nan": math.nan}, "\ud800", 1e999]
+    values = [
+        {"a": 1},
+        [1, 2],
+        3,
+        True,
+        "plain",
+        "",
+        None,
+        deep,
+        {"nan": math.nan},
+        "\ud800",
+        1e999,
+    ]
     rows = [{"url": f"https://example.org/{i}", "metadata": v} for i, v in enumerate(values)]
     videos = list_sources(written(tmp_path, ".jsonl", rows), tmp_path)
     found = [v.metadata for v in videos]
@@ -490,14 +504,22 @@ def test_sources_with_half_a_surrogate_pair_are_rows(tmp_path: Path) -> None:
         ("l.txt", b"a.mp4\n" + b"x" * 70_000, "l.txt, row 2: longer than 64 KiB"),
         ("l.txt", b"PK\x03\x04abc", "expected UTF-8 text, found a ZIP archive"),
         ("l.csv", b"PAR1abc", "expected UTF-8 text, found Parquet"),
-        ("l.csv", b"video_url,id\nx,1\n", "'url' or 'path', found: video_url, id; is it 'video_url'?"),
+        (
+            "l.csv",
+            b"video_url,id\nx,1\n",
+            "'url' or 'path', found: video_url, id; is it 'video_url'?",
+        ),
         ("l.csv", b"ur,id\nx,1\n", "is it 'ur'?"),
         ("l.csv", b"", "expected a column 'url' or 'path', found: none"),
         ("l.csv", b"url,id\n", "l.csv holds no sources"),
         ("l.csv", b"url,title\na.mp4,b,c\n", "l.csv, row 2: 3 cells under 2 columns"),
         ("l.csv", b"url,id\n,1\n", "l.csv, row 2: expected a URL or a path, found an empty cell"),
         ("l.csv", b'url\n"a.mp4\n', "l.csv, row 2: "),
-        ("l.csv", b"url,language\na,en\nb,klingon\n", "l.csv, row 3: 'klingon' is no language code"),
+        (
+            "l.csv",
+            b"url,language\na,en\nb,klingon\n",
+            "l.csv, row 3: 'klingon' is no language code",
+        ),
         ("l.csv", b"url,language\na,xq\n", "expected ISO 639-1, such as 'en'"),
         ("l.tsv", b"url\tlanguage\nx\ten\ty\n", "l.tsv, row 2: 3 cells under 2 columns"),
         ("l.jsonl", b'{"url": "a"}\n{"url": \n', "l.jsonl, row 2: expected a JSON object"),
@@ -602,7 +624,9 @@ def test_sources_are_the_same_whatever_stood_around_them(tmp_path: Path) -> None
     videos = listed(tmp_path, "\n".join(f"v/{name}" for name in order))
     assert urls(videos) == [f"v/{n}" for n in order]
     (tmp_path / "v/l.txt").write_text("\n".join(order))
-    assert {v.url: v.video_id for v in list_sources("l.txt", tmp_path / "v")}.items() <= alone.items()
+    assert {
+        v.url: v.video_id for v in list_sources("l.txt", tmp_path / "v")
+    }.items() <= alone.items()
 
 
 def test_sources_signature_changes_with_the_file(tmp_path: Path) -> None:
@@ -642,7 +666,9 @@ def test_urls_that_look_plain_are_as_the_library_writes_them(url: str) -> None:
         assert url == canonicalize_url(url) == canonical_url(url) == published_url(url)
 
 
-@given(st.from_regex(r"https?://[a-z]{1,5}(:[0-9]{2,4})?/[ -~é]{0,12}(\?[ -~]{0,12})?", fullmatch=True))
+@given(
+    st.from_regex(r"https?://[a-z]{1,5}(:[0-9]{2,4})?/[ -~é]{0,12}(\?[ -~]{0,12})?", fullmatch=True)
+)
 def test_urls_have_one_canonical_form(url: str) -> None:
     once = canonical_url(url)
     assert canonical_url(once) == once

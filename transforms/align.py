@@ -22,8 +22,12 @@ from reelscript.schemas.text import ms
 from reelscript.schemas.transcript import Transcript, Word
 from reelscript.schemas.video import Seconds, Video
 
-LONGEST_WORD_S = 2.5  # a longer "word" has swallowed a pause; the longest English ones take about 1.5 s to say
-USUAL_WORD_S = 0.3  # what a word without room of its own gets: speech has about 2.5 to 3.5 words a second
+LONGEST_WORD_S = (
+    2.5  # a longer "word" has swallowed a pause; the longest English ones take about 1.5 s to say
+)
+USUAL_WORD_S = (
+    0.3  # what a word without room of its own gets: speech has about 2.5 to 3.5 words a second
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Align(Stage):
             transcript = workspace.get_record(Transcript, video.transcript)
             words = aligned(transcript.words, video.duration_s or 0.0)
             count = sum(w.interpolated for w in words)
-            return replace(video, aligned_words=workspace.put_record(words), interpolated_words=count)
+            return replace(
+                video, aligned_words=workspace.put_record(words), interpolated_words=count
+            )
 
         yield live
 
@@ -59,8 +65,17 @@ def aligned(words: Sequence[Word], duration_s: Seconds) -> list[Word]:
     out: list[Word] = []
     for i, (word, times) in enumerate(zip(words, trusted, strict=True)):
         next_s = starts[i + 1] if i + 1 < len(words) else duration_s
-        end_s = min(times[1] if times else starts[i] + USUAL_WORD_S, next_s, starts[i] + LONGEST_WORD_S)
-        out.append(replace(word, start_s=ms(starts[i]), end_s=ms(max(end_s, starts[i])), interpolated=times is None))
+        end_s = min(
+            times[1] if times else starts[i] + USUAL_WORD_S, next_s, starts[i] + LONGEST_WORD_S
+        )
+        out.append(
+            replace(
+                word,
+                start_s=ms(starts[i]),
+                end_s=ms(max(end_s, starts[i])),
+                interpolated=times is None,
+            )
+        )
     return out
 
 
@@ -70,7 +85,12 @@ def _trusted(words: Sequence[Word], duration_s: Seconds) -> list[tuple[float, fl
     latest_s = 0.0
     for word in words:
         start_s, end_s = word.start_s, word.end_s
-        if start_s is None or end_s is None or not latest_s - 0.5 <= start_s <= duration_s or end_s < start_s:
+        if (
+            start_s is None
+            or end_s is None
+            or not latest_s - 0.5 <= start_s <= duration_s
+            or end_s < start_s
+        ):
             out.append(None)
             continue
         start_s = max(start_s, latest_s)  # neighbours may overlap by a little

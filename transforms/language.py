@@ -21,7 +21,13 @@ from reelscript.schemas.transcript import Transcript
 from reelscript.schemas.video import Video
 
 SEED = 0  # langdetect samples; without a seed short texts change their language from run to run
-SAME = {"zh-cn": "zh", "zh-tw": "zh", "nb": "no", "nn": "no", "yue": "zh"}  # spellings of langdetect and of Whisper
+SAME = {
+    "zh-cn": "zh",
+    "zh-tw": "zh",
+    "nb": "no",
+    "nn": "no",
+    "yue": "zh",
+}  # spellings of langdetect and of Whisper
 UNKNOWN = "und"
 
 
@@ -44,7 +50,11 @@ class Language(Stage):
     certain_probability: Annotated[float, Ge(0), Le(1)] = threshold(0.5)
 
     name: ClassVar[str] = "language"
-    rejects: ClassVar[tuple[str, ...]] = ("text_language", "language_disagreement", "language_unconfirmed")
+    rejects: ClassVar[tuple[str, ...]] = (
+        "text_language",
+        "language_disagreement",
+        "language_unconfirmed",
+    )
     reads: ClassVar[tuple[str, ...]] = ("transcript",)
     writes: ClassVar[tuple[str, ...]] = ("text_language", "text_language_probability", "text_chars")
 
@@ -60,7 +70,12 @@ class Language(Stage):
             transcript = workspace.get_record(Transcript, video.transcript)
             texts = windows_of_text([w.word for w in transcript.words], self.window_chars)
             language, probability, letters = written_language(texts, self.min_chars)
-            return replace(video, text_language=language, text_language_probability=probability, text_chars=letters)
+            return replace(
+                video,
+                text_language=language,
+                text_language_probability=probability,
+                text_chars=letters,
+            )
 
         yield live
 
@@ -72,10 +87,18 @@ class Language(Stage):
         if believed and written != SAME.get(heard, heard):
             if written not in {SAME.get(a, a) for a in self.accept} and p is None:
                 raise Reject("text_language", stated=heard, written=written, probability=written_p)
-            raise Reject("language_disagreement", heard=heard, heard_p=p, written=written, written_p=written_p)
+            raise Reject(
+                "language_disagreement",
+                heard=heard,
+                heard_p=p,
+                written=written,
+                written_p=written_p,
+            )
         judged = written != UNKNOWN
         if p is not None and p < self.certain_probability and judged and not believed:
-            raise Reject("language_unconfirmed", heard=heard, heard_p=p, written=written, written_p=written_p)
+            raise Reject(
+                "language_unconfirmed", heard=heard, heard_p=p, written=written, written_p=written_p
+            )
 
 
 def letters_in(text: str) -> int:

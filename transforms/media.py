@@ -53,7 +53,7 @@ _CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 S = TypeVar("S", bound=Stream)
 
 
-class Undecodable(Exception):  # noqa: N818 - it says what the file is
+class Undecodable(Exception):
     """The file is no media file, or is damaged beyond use, or wants what is not allowed to it."""
 
 

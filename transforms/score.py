@@ -15,7 +15,7 @@ from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip, Scores, Segment
 from reelscript.schemas.text import score
 from reelscript.schemas.transcript import Transcript, Voice, Window, Word
-from reelscript.schemas.video import Seconds, Video
+from reelscript.schemas.video import Video
 from reelscript.transforms.segment import end_of, start_of
 from reelscript.transforms.voice_activity import overlap_s
 
@@ -32,7 +32,14 @@ class Score(Stage):
         *("duration_s", "static_share", "voice", "transcript", "aligned_words", "segments"),
     )
     writes: ClassVar[tuple[str, ...]] = (
-        *("clips", "clips_cut", "words_per_s", "densest_30s_words", "unique_word_share", "mean_word_probability"),
+        *(
+            "clips",
+            "clips_cut",
+            "words_per_s",
+            "densest_30s_words",
+            "unique_word_share",
+            "mean_word_probability",
+        ),
     )
 
     @contextmanager
@@ -59,7 +66,12 @@ def _measure(video: Video, workspace: Workspace) -> Video:
 
 
 def _clip(
-    index: int, segment: Segment, words: Sequence[Word], windows: Sequence[Window], voice: Voice, static: float | None
+    index: int,
+    segment: Segment,
+    words: Sequence[Word],
+    windows: Sequence[Window],
+    voice: Voice,
+    static: float | None,
 ) -> Clip:
     own = words[segment.first_word : segment.end_word]
     text = " ".join("".join(w.word for w in own).split())
@@ -79,12 +91,17 @@ def _clip(
         repeated_ngram_share=score(repeated_ngram_share([w.word for w in own])) or 0.0,
         unique_word_share=score(unique_share([w.word for w in own])) or 0.0,
         longest_word_chars=max((len(_bare(w.word)) for w in own), default=0),
-        speech_share=score(min(1.0, overlap_s(voice.spans, segment.start_s, segment.end_s) / length_s)) or 0.0,
+        speech_share=score(
+            min(1.0, overlap_s(voice.spans, segment.start_s, segment.end_s) / length_s)
+        )
+        or 0.0,
         static_share=static,
         interpolated_share=score(sum(w.interpolated for w in own) / max(1, len(own))) or 0.0,
     )
     span = (segment.start_s, segment.end_s)
-    return Clip(index, *span, text, segment.first_word, segment.end_word, segment.within_bounds, scores)
+    return Clip(
+        index, *span, text, segment.first_word, segment.end_word, segment.within_bounds, scores
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

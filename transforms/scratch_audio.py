@@ -23,7 +23,9 @@ def scratch_audio(video: Video, workspace: Workspace) -> NDArray[np.int16]:
     if not path.exists():
         if video.audio_stream is None or video.start_s is None or video.duration_s is None:
             raise DataError(f"{video.video_id}: its audio is asked for before it was probed")
-        audio = whole_audio_16k(workspace.media(video), video.audio_stream, video.start_s, video.duration_s)
+        audio = whole_audio_16k(
+            workspace.media(video), video.audio_stream, video.start_s, video.duration_s
+        )
         part = path.with_name(f".part-{os.getpid()}.npy")
         np.save(part, audio)
         part.replace(path)

@@ -35,7 +35,10 @@ FULL_PAUSE_S = 0.5  # a pause this long is as good as pauses get
 COST_OF_MID_SENTENCE = 1.0  # of a cut with no pause and no sentence end
 REWARD_OF_SENTENCE_END = 0.2  # of a cut there: clips are single sentences where the bounds allow it
 PAUSE_RELIEF = 0.8  # of that cost, for a full pause
-COST_OF_SHORT = (1.0, 2.0)  # of a clip that cannot reach min_s, which is lost and ends a passage: fixed, and by lack
+COST_OF_SHORT = (
+    1.0,
+    2.0,
+)  # of a clip that cannot reach min_s, which is lost and ends a passage: fixed, and by lack
 COST_OF_LENGTH = 0.15  # of a clip of twice or half the wanted length
 COST_OF_SILENCE = 0.25  # of a second of silence inside a clip, beyond FREE_SILENCE_S of each pause
 FREE_SILENCE_S = 1.0
@@ -67,7 +70,9 @@ class SegmentWords(Stage):
 
     def __post_init__(self) -> None:
         if self.min_s > self.max_s:
-            raise ValueError(f"segment.min_s ({self.min_s}) is larger than segment.max_s ({self.max_s})")
+            raise ValueError(
+                f"segment.min_s ({self.min_s}) is larger than segment.max_s ({self.max_s})"
+            )
 
     @contextmanager
     def open(self) -> Iterator[Live]:
@@ -75,7 +80,9 @@ class SegmentWords(Stage):
 
         def live(video: Video, workspace: Workspace) -> Video:
             words = workspace.get_records(Word, video.aligned_words)
-            segments = self.cut(words, video.duration_s or 0.0, video.language not in SPACELESS_LANGUAGES)
+            segments = self.cut(
+                words, video.duration_s or 0.0, video.language not in SPACELESS_LANGUAGES
+            )
             if not segments:
                 raise Reject("no_clips", words=len(words))
             return replace(video, segments=workspace.put_record(segments))
@@ -103,15 +110,21 @@ class SegmentWords(Stage):
     ) -> Segment:
         """Returns the clip of words[first:end], grown into the free silence, at its end first, if it is too short."""
         start_s, end_s = start_of(words[first]), end_of(words[end - 1])
-        end_s += min(self.widen_s, max(0.0, free_to_s - end_s), max(0.0, self.min_s - (end_s - start_s)))
-        start_s -= min(self.widen_s, max(0.0, start_s - free_from_s), max(0.0, self.min_s - (end_s - start_s)))
+        end_s += min(
+            self.widen_s, max(0.0, free_to_s - end_s), max(0.0, self.min_s - (end_s - start_s))
+        )
+        start_s -= min(
+            self.widen_s, max(0.0, start_s - free_from_s), max(0.0, self.min_s - (end_s - start_s))
+        )
         within = self.min_s - 1e-9 <= end_s - start_s <= self.max_s + 1e-9
         return Segment(ms(start_s), ms(end_s), first, end, within)
 
     def room(self, words: Sequence[Word], first: int, end: int, duration_s: Seconds) -> Seconds:
         """Returns by how much words[first:end] may grow: the silence after it, and half of that before it."""
         before_s = start_of(words[first]) - (end_of(words[first - 1]) if first else 0.0)
-        after_s = (start_of(words[end]) if end < len(words) else duration_s) - end_of(words[end - 1])
+        after_s = (start_of(words[end]) if end < len(words) else duration_s) - end_of(
+            words[end - 1]
+        )
         return min(self.widen_s, max(0.0, before_s / 2)) + min(self.widen_s, max(0.0, after_s))
 
 
@@ -137,7 +150,9 @@ def cut_costs(words: Sequence[Word], spaced: bool) -> list[float]:
             costs.append(-REWARD_OF_SENTENCE_END)
         else:
             pause_s = max(0.0, start_of(following) - end_of(word))
-            costs.append(COST_OF_MID_SENTENCE * (1 - PAUSE_RELIEF * min(1.0, pause_s / FULL_PAUSE_S)))
+            costs.append(
+                COST_OF_MID_SENTENCE * (1 - PAUSE_RELIEF * min(1.0, pause_s / FULL_PAUSE_S))
+            )
     return [*costs, 0.0]
 
 
@@ -158,7 +173,9 @@ def clip_cost(length_s: Seconds, room_s: Seconds, settings: SegmentWords) -> flo
     return short + COST_OF_LENGTH * math.log2(max(length_s, 0.1) / settings.target_s) ** 2
 
 
-def best_cuts(words: Sequence[Word], settings: SegmentWords, duration_s: Seconds, spaced: bool) -> list[int]:
+def best_cuts(
+    words: Sequence[Word], settings: SegmentWords, duration_s: Seconds, spaced: bool
+) -> list[int]:
     """Returns the ends (exclusive word indices) of the clips of least total cost.
 
     A word that is by itself longer than `max_s`, or that goes on without end, forms a clip outside the bounds.
@@ -176,8 +193,12 @@ def best_cuts(words: Sequence[Word], settings: SegmentWords, duration_s: Seconds
                     break
                 silence_cost += COST_OF_SILENCE * max(0.0, silence_s - FREE_SILENCE_S)
             length_s = end_of(words[end - 1]) - start_of(words[first])
-            room_s = settings.room(words, first, end, duration_s) if length_s < settings.min_s else 0.0
-            cost = best[first] + clip_cost(length_s, room_s, settings) + silence_cost + after[end - 1]
+            room_s = (
+                settings.room(words, first, end, duration_s) if length_s < settings.min_s else 0.0
+            )
+            cost = (
+                best[first] + clip_cost(length_s, room_s, settings) + silence_cost + after[end - 1]
+            )
             if cost < best[end]:
                 best[end], start[end] = cost, first
             if length_s > settings.max_s:

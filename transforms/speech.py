@@ -24,7 +24,12 @@ from reelscript.schemas.transcript import LanguageVote, Span, Voice
 from reelscript.schemas.video import Seconds, Video
 from reelscript.transforms import whisper
 from reelscript.transforms.scratch_audio import scratch_audio
-from reelscript.transforms.voice_activity import VOICE, speech_windows, voice_probabilities, voice_spans
+from reelscript.transforms.voice_activity import (
+    VOICE,
+    speech_windows,
+    voice_probabilities,
+    voice_spans,
+)
 
 SURE = 0.5  # a window with a language at least this likely has a say in whether the windows agree
 Share = Annotated[float, Ge(0), Le(1)]
@@ -64,8 +69,19 @@ class Speech(Stage):
     compute_type: str = "auto"
 
     name: ClassVar[str] = "speech"
-    rejects: ClassVar[tuple[str, ...]] = ("no_speech", "language", "language_uncertain", "language_mixed")
-    reads: ClassVar[tuple[str, ...]] = ("source_sha256", "audio_stream", "start_s", "duration_s", "stated_language")
+    rejects: ClassVar[tuple[str, ...]] = (
+        "no_speech",
+        "language",
+        "language_uncertain",
+        "language_mixed",
+    )
+    reads: ClassVar[tuple[str, ...]] = (
+        "source_sha256",
+        "audio_stream",
+        "start_s",
+        "duration_s",
+        "stated_language",
+    )
     writes: ClassVar[tuple[str, ...]] = (
         *("voice", "speech_s", "speech_share", "voice_probability"),
         *("heard_languages", "language", "language_probability", "language_agreement"),
@@ -74,7 +90,9 @@ class Speech(Stage):
     @property
     def resources(self) -> Resources:
         """A GPU where the model runs on one."""
-        return Resources(gpus=1.0 if self.device.startswith("cuda") and self.language is None else 0.0)
+        return Resources(
+            gpus=1.0 if self.device.startswith("cuda") and self.language is None else 0.0
+        )
 
     def settings(self) -> dict[str, object]:
         """Returns the settings that results depend on, with the model's files in place of its name."""
@@ -114,9 +132,19 @@ class Speech(Stage):
 
     def judge(self, video: Video) -> None:
         """Raises Reject where nobody speaks, or not in an accepted language."""
-        speech_s, share, heard = video.speech_s or 0.0, video.speech_share or 0.0, video.voice_probability or 0.0
-        if not speech_s or (share < self.min_share and speech_s < self.enough_s) or heard < self.min_voice_probability:
-            raise Reject("no_speech", speech_s=speech_s, speech_share=share, voice_probability=heard)
+        speech_s, share, heard = (
+            video.speech_s or 0.0,
+            video.speech_share or 0.0,
+            video.voice_probability or 0.0,
+        )
+        if (
+            not speech_s
+            or (share < self.min_share and speech_s < self.enough_s)
+            or heard < self.min_voice_probability
+        ):
+            raise Reject(
+                "no_speech", speech_s=speech_s, speech_share=share, voice_probability=heard
+            )
         if self.accept is None or video.language is None:
             return
         p = video.language_probability
@@ -128,9 +156,17 @@ class Speech(Stage):
             raise Reject("language", heard=video.language, probability=p)
         spoken, probability = spoken_language(video, self.accept)
         if probability < self.min_probability:
-            raise Reject("language_uncertain", heard=video.language, probability=p, accepted=spoken, of_it=probability)
+            raise Reject(
+                "language_uncertain",
+                heard=video.language,
+                probability=p,
+                accepted=spoken,
+                of_it=probability,
+            )
         if video.language_agreement is not None and video.language_agreement < self.min_agreement:
-            raise Reject("language_mixed", heard=video.heard_languages, agreement=video.language_agreement)
+            raise Reject(
+                "language_mixed", heard=video.heard_languages, agreement=video.language_agreement
+            )
 
 
 def spoken_language(video: Video, accept: tuple[str, ...]) -> tuple[str, float]:
@@ -144,7 +180,11 @@ def spread(windows: list[Span], count: int) -> list[Span]:
     """Returns at most `count` of the windows, evenly spread, the first and the last among them."""
     if len(windows) <= count:
         return windows
-    positions = np.linspace(0, len(windows) - 1, count).round().astype(int) if count > 1 else [len(windows) // 2]
+    positions = (
+        np.linspace(0, len(windows) - 1, count).round().astype(int)
+        if count > 1
+        else [len(windows) // 2]
+    )
     return [windows[i] for i in dict.fromkeys(int(p) for p in positions)]
 
 
@@ -152,7 +192,9 @@ def _hear(model: whisper.WhisperModel, audio: NDArray[np.int16], window: Span) -
     from faster_whisper.audio import pad_or_trim
 
     rate = whisper.SAMPLE_RATE_HZ
-    piece = audio[int(window.start_s * rate) : int(window.end_s * rate)].astype(np.float32) / 32768.0
+    piece = (
+        audio[int(window.start_s * rate) : int(window.end_s * rate)].astype(np.float32) / 32768.0
+    )
     encoded = model.encode(pad_or_trim(model.feature_extractor(piece)[..., :-1]))
     ranked = model.model.detect_language(encoded)[0]
     best = {token.strip("<|>"): round(float(p), 4) for token, p in ranked[:10]}
@@ -168,9 +210,16 @@ def _with_language(video: Video, votes: list[LanguageVote]) -> Video:
     for vote in votes:
         for language, p in vote.probabilities.items():
             mean[language] += p * vote.window.duration_s / weight
-    heard = {language: round(p, 4) for language, p in sorted(mean.items(), key=lambda item: (-item[1], item[0]))[:8]}
+    heard = {
+        language: round(p, 4)
+        for language, p in sorted(mean.items(), key=lambda item: (-item[1], item[0]))[:8]
+    }
     top = next(iter(heard))
-    sure = [(max(v.probabilities, key=v.probabilities.__getitem__), v.window.duration_s) for v in votes if _is_sure(v)]
+    sure = [
+        (max(v.probabilities, key=v.probabilities.__getitem__), v.window.duration_s)
+        for v in votes
+        if _is_sure(v)
+    ]
     same = sum(s for language, s in sure if language == top)
     return replace(
         video,

@@ -106,11 +106,22 @@ class Transcribe(Stage):
     def key(self, video: Video) -> str:
         """Returns what the words depend on: of the heard languages only the one to transcribe in."""
         language, _ = self._language(video)
-        inputs = [video.source_sha256, video.audio_stream, video.start_s, video.duration_s, video.voice, language]
+        inputs = [
+            video.source_sha256,
+            video.audio_stream,
+            video.start_s,
+            video.duration_s,
+            video.voice,
+            language,
+        ]
         return digest([self.name, self.version, self.settings(), inputs])
 
     def _language(self, video: Video) -> tuple[str, float | None]:
-        if video.language_probability is None or self.accept is None or video.language in self.accept:
+        if (
+            video.language_probability is None
+            or self.accept is None
+            or video.language in self.accept
+        ):
             return video.language or "en", video.language_probability
         return spoken_language(video, self.accept)
 
@@ -141,7 +152,15 @@ class Transcribe(Stage):
     def _transcript(self, decoded: Sequence[Decoded], language: str) -> Transcript:
         words = [replace(w, window=i) for i, d in enumerate(decoded) for w in d.words]
         engine = f"faster-whisper {importlib.metadata.version('faster-whisper')}"
-        return Transcript("asr", engine, self.model, self.compute_type, language, [d.window for d in decoded], words)
+        return Transcript(
+            "asr",
+            engine,
+            self.model,
+            self.compute_type,
+            language,
+            [d.window for d in decoded],
+            words,
+        )
 
     def judge(self, video: Video) -> None:
         """Raises Reject where not a single word was heard."""
@@ -177,8 +196,13 @@ class Recogniser:
         self.audio = audio
         self.voice = voice
         self.options: dict[str, Any] = {
-            **{"language": language, "task": "transcribe", "temperature": 0.0, "word_timestamps": True},
-            **{"condition_on_previous_text": False, "vad_filter": False},
+
+                "language": language,
+                "task": "transcribe",
+                "temperature": 0.0,
+                "word_timestamps": True
+            ,
+            "condition_on_previous_text": False, "vad_filter": False,
         }
 
     def decode(self) -> list[Decoded]:
@@ -186,7 +210,9 @@ class Recogniser:
         windows = self.voice.windows
         out: list[Decoded] = []
         for start in range(0, len(windows), WINDOWS_A_CALL):
-            for decoded in self.batched(windows[start : start + WINDOWS_A_CALL], self.settings.beam_size, "batched"):
+            for decoded in self.batched(
+                windows[start : start + WINDOWS_A_CALL], self.settings.beam_size, "batched"
+            ):
                 out += self._again(decoded) if self.settings.is_bad(decoded.window) else [decoded]
         return out
 
@@ -199,7 +225,10 @@ class Recogniser:
             if not any(self.settings.is_bad(d.window) for d in attempts[-1]):
                 return attempts[-1]
         best = max(attempts, key=self._goodness)
-        return [replace(d, window=replace(d.window, doubtful=self.settings.is_bad(d.window))) for d in best]
+        return [
+            replace(d, window=replace(d.window, doubtful=self.settings.is_bad(d.window)))
+            for d in best
+        ]
 
     def _ladder(self, first: Decoded) -> Iterator[tuple[str, list[Span]]]:
         """Yields the attempts in order: their name and the windows to decode."""
@@ -217,21 +246,37 @@ class Recogniser:
 
     def _goodness(self, attempt: list[Decoded]) -> tuple[bool, float, float]:
         """Returns what to compare attempts by: no repetition, as Whisper prefers; least missed; log-probability."""
-        repeats = any(d.window.compression_ratio > self.settings.max_compression_ratio for d in attempt)
+        repeats = any(
+            d.window.compression_ratio > self.settings.max_compression_ratio for d in attempt
+        )
         missed_s = sum(d.window.missed_speech_s for d in attempt)
-        return not repeats, -round(missed_s), sum(d.window.avg_logprob for d in attempt) / len(attempt)
+        return (
+            not repeats,
+            -round(missed_s),
+            sum(d.window.avg_logprob for d in attempt) / len(attempt),
+        )
 
     def batched(self, windows: Sequence[Span], beam_size: int, attempt: str) -> list[Decoded]:
         """Returns the windows decoded together; only the audio that they span is turned into floats."""
         from faster_whisper import BatchedInferencePipeline
 
         rate, origin_s = whisper.SAMPLE_RATE_HZ, windows[0].start_s
-        piece = self.audio[round(origin_s * rate) : round(windows[-1].end_s * rate)].astype(np.float32) / 32768.0
-        ticks = [(round((w.start_s - origin_s) * 100), round((w.end_s - origin_s) * 100)) for w in windows]
+        piece = (
+            self.audio[round(origin_s * rate) : round(windows[-1].end_s * rate)].astype(np.float32)
+            / 32768.0
+        )
+        ticks = [
+            (round((w.start_s - origin_s) * 100), round((w.end_s - origin_s) * 100))
+            for w in windows
+        ]
         # faster-whisper truncates seconds to samples: half a sample more keeps a tick of 10 ms a tick of 10 ms.
         clips = [{"start": (a * 160 + 0.5) / rate, "end": (b * 160 + 0.5) / rate} for a, b in ticks]
         found, _ = BatchedInferencePipeline(self.model).transcribe(
-            piece, clip_timestamps=clips, batch_size=self.settings.batch_size, beam_size=beam_size, **self.options
+            piece,
+            clip_timestamps=clips,
+            batch_size=self.settings.batch_size,
+            beam_size=beam_size,
+            **self.options,
         )
         by_window: dict[int, list[Any]] = {}
         for segment in found:
@@ -245,7 +290,12 @@ class Recogniser:
         Word times count from `seek`, which faster-whisper's rounding may put a tick before the window's start.
         """
         words = [
-            Word(w.word, *(ms(span.start_s + t - s.seek / 100) for t in (w.start, w.end)), score(w.probability), 0)
+            Word(
+                w.word,
+                *(ms(span.start_s + t - s.seek / 100) for t in (w.start, w.end)),
+                score(w.probability),
+                0,
+            )
             for s in segments
             for w in s.words or ()
             if w.word.strip()
@@ -254,9 +304,13 @@ class Recogniser:
             span.start_s,
             span.end_s,
             avg_logprob=score(min((s.avg_logprob for s in segments), default=0.0)) or 0.0,
-            no_speech_probability=score(max((s.no_speech_prob for s in segments), default=1.0)) or 0.0,
-            compression_ratio=score(max((s.compression_ratio for s in segments), default=0.0)) or 0.0,
-            missed_speech_s=ms(sum(m.duration_s for m in missed_speech(self.voice.spans, spans_of(words), span))),
+            no_speech_probability=score(max((s.no_speech_prob for s in segments), default=1.0))
+            or 0.0,
+            compression_ratio=score(max((s.compression_ratio for s in segments), default=0.0))
+            or 0.0,
+            missed_speech_s=ms(
+                sum(m.duration_s for m in missed_speech(self.voice.spans, spans_of(words), span))
+            ),
             attempt=attempt,
             doubtful=False,
         )

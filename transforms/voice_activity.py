@@ -20,7 +20,9 @@ from reelscript.transforms.whisper import SAMPLE_RATE_HZ, WINDOW_S
 
 FRAME_SAMPLES = 512  # Silero judges frames of 32 ms at 16 kHz
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
-VOICE = 0.5  # Silero's default threshold; a span goes on until the probability falls below VOICE - 0.15
+VOICE = (
+    0.5  # Silero's default threshold; a span goes on until the probability falls below VOICE - 0.15
+)
 VOICE_ENDS = 0.35
 MIN_PAUSE_S = 0.16  # faster-whisper's for batched decoding
 MIN_SPAN_S = 0.1
@@ -29,7 +31,9 @@ WORD_REACH_S = 0.6  # a word accounts for the voice within this much of it
 MIN_MISSED_S = 0.5  # shorter leftovers are word edges, not missed speech
 FULL_FROM = 0.75  # a window may be closed at a pause from this share of WINDOW_S on
 BLOCK_S = 600  # Silero is run on blocks of this length, so that memory does not grow with the video
-TICK_S = 0.01  # Whisper's own resolution: windows start on it, so that no time is shifted by rounding
+TICK_S = (
+    0.01  # Whisper's own resolution: windows start on it, so that no time is shifted by rounding
+)
 
 
 def voice_probabilities(audio: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -72,7 +76,9 @@ def _add_span(spans: list[Span], start: int, end: int, duration_s: float) -> Non
         spans.append(Span(start_s, end_s))
 
 
-def split_long(spans: list[Span], probabilities: NDArray[np.float32], longest_s: float) -> list[Span]:
+def split_long(
+    spans: list[Span], probabilities: NDArray[np.float32], longest_s: float
+) -> list[Span]:
     """Returns the spans with those longer than `longest_s` cut where the voice is weakest in their second half."""
     out: list[Span] = []
     todo = list(reversed(spans))
@@ -89,7 +95,9 @@ def split_long(spans: list[Span], probabilities: NDArray[np.float32], longest_s:
     return out
 
 
-def speech_windows(spans: list[Span], probabilities: NDArray[np.float32], duration_s: float) -> list[Span]:
+def speech_windows(
+    spans: list[Span], probabilities: NDArray[np.float32], duration_s: float
+) -> list[Span]:
     """Returns the windows to decode: in order, disjoint, each at most 30 s, together holding every span.
 
     A window takes spans while they fit. If another one would not fit, it is closed at the longest pause in its last
@@ -100,7 +108,10 @@ def speech_windows(spans: list[Span], probabilities: NDArray[np.float32], durati
     first = 0
     while first < len(spans):
         fits = first
-        while fits + 1 < len(spans) and spans[fits + 1].end_s - spans[first].start_s <= WINDOW_S - 2 * PAD_S:
+        while (
+            fits + 1 < len(spans)
+            and spans[fits + 1].end_s - spans[first].start_s <= WINDOW_S - 2 * PAD_S
+        ):
             fits += 1
         last = fits if fits + 1 == len(spans) else _best_close(spans, first, fits)
         groups.append(spans[first : last + 1])
@@ -154,6 +165,10 @@ def longest_pause_near_middle(spans: list[Span], window: Span) -> float:
     """Returns where to cut a window in two: in its longest pause, if that lies in the middle half, else in the middle."""
     quarter_s = window.duration_s / 4
     pauses = [(b.start_s - a.end_s, (a.end_s + b.start_s) / 2) for a, b in pairwise(spans)]
-    inner = [(length_s, at_s) for length_s, at_s in pauses if abs(at_s - (window.start_s + 2 * quarter_s)) <= quarter_s]
+    inner = [
+        (length_s, at_s)
+        for length_s, at_s in pauses
+        if abs(at_s - (window.start_s + 2 * quarter_s)) <= quarter_s
+    ]
     at_s = max(inner, default=(0.0, window.start_s + 2 * quarter_s))[1]
     return round(at_s / TICK_S) * TICK_S

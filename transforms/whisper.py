@@ -63,7 +63,9 @@ def model_folder(name: str) -> Path:
     if (folder / "model.bin").is_file():
         return folder.resolve()
     if folder.is_dir():
-        raise UsageError(f"the model folder {name} holds no model.bin: expected a Whisper model in CTranslate2 format")
+        raise UsageError(
+            f"the model folder {name} holds no model.bin: expected a Whisper model in CTranslate2 format"
+        )
     if name in PACKAGED and (found := _from_packages(name, PACKAGED[name])) is not None:
         return found
     return _from_hub(name)
@@ -76,9 +78,18 @@ def _from_packages(name: str, packaged: Packaged) -> Path | None:
         if spec is None or spec.origin is None:
             return None
         places.append(Path(spec.origin).parent / folder)
-    target = Path(platformdirs.user_cache_dir("reelscript")) / "models" / f"{name}-{packaged.sha256[:16]}"
+    target = (
+        Path(platformdirs.user_cache_dir("reelscript"))
+        / "models"
+        / f"{name}-{packaged.sha256[:16]}"
+    )
     if not (target / "model.bin").is_file():
-        _join(name, [p / part for p, part in zip(places, packaged.parts, strict=True)], packaged.sha256, target)
+        _join(
+            name,
+            [p / part for p, part in zip(places, packaged.parts, strict=True)],
+            packaged.sha256,
+            target,
+        )
     return target
 
 
@@ -92,7 +103,9 @@ def _join(name: str, parts: list[Path], sha256: str, target: Path) -> None:
                 shutil.copyfileobj(piece, file)
     if sha256_of_file(joined) != sha256:
         joined.unlink()
-        raise UsageError(f"the packaged model {name} is damaged: its sha256 is not {sha256}; install its package again")
+        raise UsageError(
+            f"the packaged model {name} is damaged: its sha256 is not {sha256}; install its package again"
+        )
     for small in parts[0].parent.iterdir():
         if small.suffix in (".json", ".txt"):
             shutil.copyfile(small, target / small.name)
@@ -104,7 +117,9 @@ def _from_hub(name: str) -> Path:
 
     known = [*available_models(), *PACKAGED]
     if "/" not in name and name not in known:
-        raise UsageError(f"there is no Whisper model {name!r}: expected a folder, or a name on the hub; {nearest(name, known)}")
+        raise UsageError(
+            f"there is no Whisper model {name!r}: expected a folder, or a name on the hub; {nearest(name, known)}"
+        )
     try:
         return Path(download_model(name))
     except Exception as error:
@@ -119,7 +134,9 @@ def _from_hub(name: str) -> Path:
 def is_english_only(name: str) -> bool:
     """Returns whether a model knows only English; such a model invents fluent English on any other language."""
     folder = model_folder(name)
-    text = next((p for p in (folder / "vocabulary.txt", folder / "vocabulary.json") if p.is_file()), None)
+    text = next(
+        (p for p in (folder / "vocabulary.txt", folder / "vocabulary.json") if p.is_file()), None
+    )
     if text is None:
         return name.endswith(".en")
     if text.suffix == ".txt":
@@ -133,7 +150,9 @@ def is_english_only(name: str) -> bool:
 def fingerprint(name: str) -> str:
     """Returns a digest of a model's files: sizes, small files whole, of `model.bin` the first and last MiB."""
     sha = hashlib.sha256()
-    for path in sorted(p for p in model_folder(name).iterdir() if p.suffix in (".bin", ".json", ".txt")):
+    for path in sorted(
+        p for p in model_folder(name).iterdir() if p.suffix in (".bin", ".json", ".txt")
+    ):
         size = path.stat().st_size
         sha.update(f"{path.name}:{size}\n".encode())
         with path.open("rb") as file:
@@ -155,5 +174,11 @@ def resident(name: str, device: str, compute_type: str, cpu_threads: int) -> Whi
     """Returns a loaded model; the same one at each call of this process."""
     from faster_whisper import WhisperModel
 
-    options: dict[str, Any] = {"cpu_threads": cpu_threads, "num_workers": 1, "local_files_only": True}
-    return WhisperModel(str(model_folder(name)), device=device, compute_type=compute_type, **options)
+    options: dict[str, Any] = {
+        "cpu_threads": cpu_threads,
+        "num_workers": 1,
+        "local_files_only": True,
+    }
+    return WhisperModel(
+        str(model_folder(name)), device=device, compute_type=compute_type, **options
+    )

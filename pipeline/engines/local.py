@@ -82,9 +82,13 @@ class LocalEngine:
         self.scratch = scratch
         self.counts = {"cpu": max(1, workers), "gpu": max(1, gpus)}
         total_bytes = psutil.virtual_memory().total
-        self.max_memory_bytes = max(MIN_WORKER_BYTES, int(total_bytes * SHARE_OF_MEMORY / self.counts["cpu"]))
+        self.max_memory_bytes = max(
+            MIN_WORKER_BYTES, int(total_bytes * SHARE_OF_MEMORY / self.counts["cpu"])
+        )
 
-    def run(self, stages: Sequence[Stage], videos: Iterable[Video], listener: Listener) -> Iterator[Video]:
+    def run(
+        self, stages: Sequence[Stage], videos: Iterable[Video], listener: Listener
+    ) -> Iterator[Video]:
         """Yields each video once, in the order of finishing, after all stages or the first that ended it.
 
         Raises:
@@ -104,7 +108,9 @@ def chains_of(stages: Sequence[Stage]) -> list[tuple[str, Chain]]:
 
 
 class _Supervisor:
-    def __init__(self, engine: LocalEngine, chains: list[tuple[str, Chain]], listener: Listener) -> None:
+    def __init__(
+        self, engine: LocalEngine, chains: list[tuple[str, Chain]], listener: Listener
+    ) -> None:
         self.engine = engine
         self.kinds = [kind for kind, _ in chains]
         self.chains = [chain for _, chain in chains]
@@ -155,7 +161,10 @@ class _Supervisor:
     def _dispatch(self) -> None:
         """Gives waiting videos to idle workers, those furthest on first, and starts workers while there is need."""
         for number in reversed(range(len(self.chains))):
-            if number + 1 < len(self.chains) and len(self.waiting[number + 1]) > 2 * self.engine.counts["cpu"]:
+            if (
+                number + 1 < len(self.chains)
+                and len(self.waiting[number + 1]) > 2 * self.engine.counts["cpu"]
+            ):
                 continue  # the next group does not keep up: do not pile up audio in scratch
             while self.waiting[number] and (idle := self._idle(self.kinds[number])) is not None:
                 self._give(idle, number, self.waiting[number].popleft())
@@ -168,9 +177,13 @@ class _Supervisor:
     def _start(self, kind: str) -> Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        limit = self.engine.max_memory_bytes if kind == "cpu" else None  # a CUDA context maps far more than it uses
+        limit = (
+            self.engine.max_memory_bytes if kind == "cpu" else None
+        )  # a CUDA context maps far more than it uses
         arguments = (theirs, self.chains, self.engine.store.url, str(self.engine.scratch), limit)
-        process = context.Process(target=worker.main, args=arguments, name=f"reelscript-{kind}", daemon=True)
+        process = context.Process(
+            target=worker.main, args=arguments, name=f"reelscript-{kind}", daemon=True
+        )
         process.start()
         theirs.close()
         started = Worker(kind, process, ours)
@@ -178,7 +191,12 @@ class _Supervisor:
         return started
 
     def _give(self, to: Worker, number: int, video: Video) -> None:
-        to.video, to.chain, to.stage, to.stage_since = video, number, self.chains[number][0].name, time.monotonic()
+        to.video, to.chain, to.stage, to.stage_since = (
+            video,
+            number,
+            self.chains[number][0].name,
+            time.monotonic(),
+        )
         to.pipe.send((number, video))
 
     def _try_alone(self, number: int, video: Video) -> None:
@@ -230,7 +248,10 @@ class _Supervisor:
         if not convict:
             self.suspects.append((dead.chain, dead.video))
             return
-        reason, detail = dead.verdict or "crashed", f"its worker died alone, twice: {dead.verdict or died}"
+        reason, detail = (
+            dead.verdict or "crashed",
+            f"its worker died alone, twice: {dead.verdict or died}",
+        )
         failed = dead.video.ended("failed", dead.stage, reason, detail)
         self.listener.measured(Timing(failed.video_id, dead.stage, 0.0, 0.0, False, "failed"))
         self.finished.append(failed)
@@ -258,4 +279,6 @@ def _resident_bytes(pid: int | None) -> int:
 
 def default_workers() -> int:
     """Returns the CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )

@@ -49,7 +49,11 @@ class Stages:
 
 
 def run_chain(
-    chain: Chain, video: Video, stages: Stages, workspace: Workspace, say: Callable[[tuple[str, object]], None]
+    chain: Chain,
+    video: Video,
+    stages: Stages,
+    workspace: Workspace,
+    say: Callable[[tuple[str, object]], None],
 ) -> Video:
     """Returns the video after the stages of a chain, or after the first that rejected it or failed."""
     for stage in chain:
@@ -61,7 +65,13 @@ def run_chain(
     return video
 
 
-def main(pipe: Connection, chains: Sequence[Chain], store_url: str, scratch: str, max_memory_bytes: int | None) -> None:
+def main(
+    pipe: Connection,
+    chains: Sequence[Chain],
+    store_url: str,
+    scratch: str,
+    max_memory_bytes: int | None,
+) -> None:
     """Serves the supervisor until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     for name in ONE_THREAD:
