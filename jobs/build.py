@@ -1,4 +1,4 @@
-"""`reelscript build`: sources -> corpus. Measure each video, decide over tables, write what was chosen."""
+"""`reelscript build`: measure each video, decide over tables, write what was chosen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reelscript.pipeline.decide import Decision, decide, with_encode_failures
 from reelscript.pipeline.engines.local import LocalEngine, default_workers
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.ledger import Ledger, Row, with_facts_of
-from reelscript.pipeline.stage import Stage, Timing
+from reelscript.pipeline.stage import Timing
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip, Passage
@@ -63,17 +63,19 @@ def build(
     max_failed: float = DEFAULT_MAX_FAILED,
     progress: Progress | None = None,
 ) -> Built:
-    """Builds a corpus and returns what was made. The same call again goes on where the last one ended.
+    """Builds a corpus and returns what was made; the same call again goes on where one ended.
 
     Args:
         sources: files, folders, globs, URLs or lists of them; they replace those of the config.
-        out: the corpus folder. Work that can be used again lies in `<out>.work` unless the config says otherwise.
+        out: the corpus folder. Work that can be used again lies in `<out>.work`, unless the
+            config says otherwise.
         config: a Config, or the path of a YAML file.
         settings: overrides such as "quality.max_words_per_s=6".
         workers: CPU worker processes; default: one a core.
         gpus: GPU worker processes, where a GPU is used.
         limit: take only the first so many sources.
-        retry_failed: "all" or a reason: sources that failed (for it) in an earlier build are tried again.
+        retry_failed: "all" or a reason: sources that failed (for it) in an earlier build are
+            tried again.
         max_failed: share of failed sources above which the exit code is 3.
         progress: shows how it goes.
 
@@ -81,7 +83,8 @@ def build(
         UsageError: the config or a source list is wrong, or a model is not to be had.
 
     Note:
-        Workers are started with the `spawn` method: a script that calls this needs `if __name__ == "__main__":`.
+        Workers are started with the `spawn` method: a script that calls this needs
+        `if __name__ == "__main__":`.
     """
     asked, base = _asked(config, sources, settings)
     videos = list_sources(list(asked.sources), base)
@@ -120,9 +123,9 @@ def measure(
     progress: Progress,
     retry_failed: str | None = None,
 ) -> list[Row]:
-    """Returns every video as measured, in the given order. Those that the ledger knows are not touched."""
+    """Returns every video as measured, in the given order; the ledger's are not touched."""
     stages = config.measuring()
-    chain = digest([[s.name, s.version, _every_setting(s)] for s in stages])
+    chain = digest([[s.name, s.version, s.all_settings()] for s in stages])
     with Ledger(workspace.store) as ledger:
         known = ledger.rows()
         rows: dict[str, Row] = {}
@@ -169,7 +172,7 @@ def encode(
     workspace: Workspace,
     progress: Progress,
 ) -> tuple[Decision, dict[str, dict[str, float]]]:
-    """Returns the decision with every kept video encoded, or failed; and the CPU seconds by video."""
+    """Returns the decision, every kept video encoded or failed, and CPU seconds by video."""
     chosen = [
         _with_passages(v, decision.passages, workspace)
         for v in decision.videos
@@ -205,7 +208,7 @@ def clips_of(videos: Iterable[Video], workspace: Workspace) -> pa.Table:
 
 
 class _Costs:
-    """Passes on what the engine tells, and adds up the CPU seconds of what was not merely remembered."""
+    """Passes on what the engine tells, and adds up the CPU seconds of what really ran."""
 
     def __init__(self, progress: Progress, before: Mapping[str, dict[str, float]]) -> None:
         self._progress = progress
@@ -240,18 +243,10 @@ def _asked(
         base = Path() if config is None or given else Path(config).parent
     if not found.sources:
         raise UsageError(
-            "there are no sources: name files, folders, globs, URLs or a list, or `sources:` in the config"
+            "there are no sources: name files, folders, globs, URLs or a list, "
+            "or `sources:` in the config"
         )
     return found, base
-
-
-def _every_setting(stage: Stage) -> dict[str, Any]:
-    """Returns the settings that facts and judgements depend on: thresholds too, tuning not."""
-    tuned = [f.name for f in dataclasses.fields(stage) if f.metadata.get("role") == "tuning"]  # type: ignore[arg-type]
-    values = {
-        f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if f.name not in tuned
-    }  # type: ignore[arg-type]
-    return values | stage.settings()
 
 
 def _again(known: Video, retry_failed: str | None) -> bool:

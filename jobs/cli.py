@@ -1,4 +1,4 @@
-"""The command line: `reelscript build | verify | show`. Everything heavy is imported by the verb that needs it."""
+"""The command line. Everything heavy is imported by the verb that needs it."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ class Verbs(click.Group):
 def cli(debug: bool) -> None:
     """From raw video to transcribed, filtered, deduplicated WebDataset corpora.
 
-    Exit codes: 0 done; 1 the data is wrong or the run broke; 2 the command line or the config is wrong; 3 finished,
-    but more sources failed than --max-failed allows; 130 interrupted, work saved.
+    Exit codes: 0 done; 1 the data is wrong or the run broke; 2 the command line or the config
+    is wrong; 3 finished, but more sources failed than --max-failed allows; 130 interrupted,
+    work saved.
     """
 
 
@@ -123,7 +124,8 @@ def build(what: tuple[str, ...], out: str, quiet: bool, **options: Any) -> None:
         raise UsageError(f"--engine {engine}: this version has local only")
     if not what:
         raise UsageError(
-            "build what? Name a config.yaml, files, folders, globs, URLs or a list: reelscript build videos/ -o corpus"
+            "build what? Name a config.yaml, files, folders, globs, URLs or a list: "
+            "reelscript build videos/ -o corpus"
         )
     from rich.console import Console
 
@@ -131,9 +133,9 @@ def build(what: tuple[str, ...], out: str, quiet: bool, **options: Any) -> None:
     from reelscript.jobs.progress import Progress
 
     is_config = len(what) == 1 and Path(what[0]).suffix in (".yaml", ".yml")
-    source = {"config": what[0]} if is_config else {}
     progress = Progress(None if quiet else Console(stderr=True))
-    built = run(*(() if is_config else what), out=out, progress=progress, **source, **options)
+    options["config"] = what[0] if is_config else None
+    built = run(*(() if is_config else what), out=out, progress=progress, **options)
     _tell(built)
     raise SystemExit(built.exit_code)
 
@@ -148,7 +150,8 @@ def _tell(built: Built) -> None:
     console.print(funnel_table(built.stats))
     counts, hours = built.dataset["counts"], built.dataset["hours"]
     click.echo(
-        f"{counts['kept']} of {counts['sources']} videos kept, {counts['rejected']} rejected, {counts['failed']} failed; "
+        f"{counts['kept']} of {counts['sources']} videos kept, {counts['rejected']} rejected, "
+        f"{counts['failed']} failed; "
         f"{counts['clips_kept']} of {counts['clips']} clips in {counts['samples']} samples; "
         f"{hours['kept']:.2f} of {hours['source']:.2f} hours; {len(built.dataset['shards'])} shards"
     )
@@ -190,7 +193,7 @@ def show(folder: str, key: str | None, video: str | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits with its code; an error is one sentence, never a traceback."""
+    """Runs the command line and exits with its code; an error is one sentence, no traceback."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         cli.main(args=given, prog_name="reelscript", standalone_mode=False)
@@ -211,12 +214,12 @@ def main(arguments: list[str] | None = None) -> None:
         _end(given, one_line(str(error), 1000), USAGE)
     except (DataError, ReelscriptError) as error:
         _end(given, one_line(str(error), 1000), DATA_WRONG)
+    except BrokenPipeError:
+        raise SystemExit(DATA_WRONG) from None
     except OSError as error:
         _end(
             given, one_line(f"{error.strerror or error}: {error.filename or ''}", 1000), DATA_WRONG
         )
-    except BrokenPipeError:
-        raise SystemExit(DATA_WRONG) from None
 
 
 def _end(arguments: list[str], sentence: str, code: int) -> None:

@@ -1,12 +1,13 @@
-"""The config of a build: one section a stage or a phase, and the section *is* the dataclass of that name.
+"""The config of a build: one section a stage or phase, and it *is* the dataclass of that name.
 
-Unknown keys are refused with the nearest valid name; a wrong value is one sentence that says where. `resolved` writes
-every "auto" out, so that `config.yaml` beside a corpus tells what really ran.
+Unknown keys are refused with the nearest valid name; a wrong value is one sentence that says where.
+`resolved` writes every "auto" out, so that `config.yaml` beside a corpus tells what really ran.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from reelscript.pipeline.errors import UsageError, nearest
 from reelscript.pipeline.rules import Dedup, PassageRules, Quality
 from reelscript.pipeline.stage import Stage
 from reelscript.pipeline.workspace import to_plain
+from reelscript.schemas.text import one_line
 from reelscript.transforms import whisper
 from reelscript.transforms.acquire import Acquire
 from reelscript.transforms.align import Align
@@ -35,6 +37,7 @@ from reelscript.transforms.transcribe import Transcribe
 T = TypeVar("T")
 MODEL_BY_DEVICE = {"cuda": "large-v3-turbo", "cpu": "small"}
 COMPUTE_TYPE_BY_DEVICE = {"cuda": "float16", "cpu": "int8"}
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: 2026-13-45 looks like a date
 LATER_KEYS = {"preset": "presets are not part of this version"}
 
 
@@ -59,7 +62,7 @@ class Config:
     shard: Shard = field(default_factory=Shard)
 
     def measuring(self) -> list[Stage]:
-        """Returns the stages that measure a video, in order: what can reject stands before what costs."""
+        """Returns the stages that measure a video: what rejects stands before what costs."""
         return [
             self.acquire,
             self.probe,
@@ -98,7 +101,12 @@ SECTIONS: dict[str, type] = {
 def load_config(
     path: Path | None, sources: Sequence[str] = (), overrides: Sequence[str] = ()
 ) -> Config:
-    """Returns the config of a YAML file, or of defaults, with sources and `a.b=value` overrides from the command line.
+    """Returns the config of a YAML file, or of defaults, changed by what the command line says.
+
+    Args:
+        path: the YAML file; None: defaults.
+        sources: sources from the command line.
+        overrides: `a.b=value`, from the command line.
 
     Raises:
         UsageError: what is wrong and where, in one sentence.
@@ -123,8 +131,14 @@ def config_from(data: Mapping[str, Any], where: str) -> Config:
     values: dict[str, Any] = {
         k: _section(k, data[k], where) for k in SECTIONS if data.get(k) is not None
     }
-    given = data.get("sources") or ()
-    values["sources"] = (given,) if isinstance(given, str) else tuple(str(s) for s in given)
+    given = [] if data.get("sources") is None else data["sources"]
+    listed = [given] if isinstance(given, str) else given
+    if not (isinstance(listed, list) and all(isinstance(source, str) for source in listed)):
+        raise UsageError(
+            f"{where}: sources: expected one or a list of paths and URLs, in quotes where they look like "
+            f"something else, found {one_line(repr(given), 100)}"
+        )
+    values["sources"] = tuple(listed)
     for key in ("name", "work"):
         if data.get(key) is not None and not isinstance(data[key], str):
             raise UsageError(f"{where}: {key}: expected text, found {data[key]!r}")
@@ -138,12 +152,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"there is no config file {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (*NOT_YAML, OSError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"{path} is not a YAML config: {said}") from error
     if not isinstance(data, dict):
         raise UsageError(
-            f"{path} is not a config: expected sections such as 'sources:', found {type(data).__name__}"
+            f"{path} is not a config: expected sections such as 'sources:', "
+            f"found {type(data).__name__}"
         )
     return data
 
@@ -154,12 +169,12 @@ def _override(data: dict[str, Any], text: str) -> None:
     parts = name.strip().split(".")
     if not equals or not all(parts) or len(parts) > 2:
         raise UsageError(
-            f"--set {text}: expected section.key=value, such as quality.max_words_per_s=6"
+            f"--set {one_line(text)}: expected section.key=value, such as quality.max_words_per_s=6"
         )
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {text}: the value is not YAML") from error
+    except NOT_YAML as error:
+        raise UsageError(f"--set {one_line(text)}: the value is not YAML") from error
     if len(parts) == 1:
         data[parts[0]] = parsed
         return
@@ -167,8 +182,9 @@ def _override(data: dict[str, Any], text: str) -> None:
         raise UsageError(
             f"--set {text}: there is no section {parts[0]!r}; {nearest(parts[0], SECTIONS)}"
         )
-    section = data.setdefault(parts[0], None) or {}
-    data[parts[0]] = {**section, parts[1]: parsed}
+    section = data.get(parts[0]) or {}
+    if isinstance(section, dict):  # where it is not, `_section` says so
+        data[parts[0]] = {**section, parts[1]: parsed}
 
 
 def _section(name: str, values: Any, where: str) -> Any:
@@ -184,20 +200,25 @@ def _section(name: str, values: Any, where: str) -> Any:
             raise UsageError(
                 f"{where}: there is no setting {name}.{key}; {nearest(str(key), known)}"
             )
+    sized = {k: _size(name, k, v, where) for k, v in values.items()}
     try:
-        return TypeAdapter(kind).validate_python(
-            {k: _size(name, k, v, where) for k, v in values.items()}
-        )
+        section = TypeAdapter(kind).validate_python(sized)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([name, *(str(part) for part in first["loc"][:1])])
         said = re.sub(r"^(Value error, |Input )", "", first["msg"])
         raise UsageError(f"{where}: {key}: {said}, found {first['input']!r}"[:400]) from error
+    for key in known:
+        value = getattr(section, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{where}: {name}.{key}: expected a finite number, found {value}")
+    return section
 
 
 def _size(section: str, key: str, value: Any, where: str) -> Any:
     """Returns a number of bytes for a setting in bytes that is written as text, such as 512MB."""
-    if not (key.endswith("_bytes") and isinstance(value, str)):
+    number = type(getattr(SECTIONS[section], key)) is int  # of the default
+    if not (key.endswith("_bytes") and number and isinstance(value, str)):
         return value
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -214,10 +235,12 @@ def resolved(config: Config, all_stated: bool = False) -> Config:
 
     Args:
         config: as the user wrote it.
-        all_stated: whether the source list states the language of every source, so that no model is asked.
+        all_stated: whether the source list states the language of every source, so that no model is
+            asked.
 
     Raises:
-        UsageError: a model is not to be had, or an English-only model would have to judge languages.
+        UsageError: a model is not to be had, or an English-only model would have to judge
+            languages.
     """
     device = (
         whisper.best_device() if config.transcribe.device == "auto" else config.transcribe.device
@@ -254,18 +277,20 @@ def _check_models(speech: Speech, transcribe: Transcribe, all_stated: bool) -> N
     if speech.language is not None:
         if whisper.is_english_only(transcribe.model) and speech.language != "en":
             raise UsageError(
-                f"speech.language is {speech.language!r}, but transcribe.model {transcribe.model!r} knows only English: "
+                f"speech.language is {speech.language!r}, but transcribe.model "
+                f"{transcribe.model!r} knows only English: "
                 "set transcribe.model to a multilingual one, such as small"
             )
         return
     if not all_stated and whisper.is_english_only(speech.language_model or transcribe.model):
         raise UsageError(
-            f"{speech.language_model!r} knows only English and writes fluent English whatever it hears, so it cannot judge "
-            "which language is spoken: set speech.language_model to a multilingual one (such as base), or state what is "
-            "spoken with speech.language=en"
+            f"{speech.language_model!r} knows only English and writes fluent English whatever it "
+            "hears, so it cannot judge which language is spoken: set speech.language_model to a "
+            "multilingual one (such as base), or state what is spoken with speech.language=en"
         )
     others = [a for a in speech.accept or () if a != "en"]
     if whisper.is_english_only(transcribe.model) and others:
         raise UsageError(
-            f"language.accept names {', '.join(others)}, but transcribe.model {transcribe.model!r} knows only English"
+            f"language.accept names {', '.join(others)}, but transcribe.model "
+            f"{transcribe.model!r} knows only English"
         )

@@ -32,7 +32,8 @@ UNKNOWN = frozenset({"", "und", "unknown", "mul", "zxx"})
 def language_code(stated: str) -> str | None:
     """Returns the ISO 639-1 code of a language tag, such as "en" of "EN", "en-US" or "eng".
 
-    None where the tag says that the language is unknown, such as "und" or "". Languages without two letters that Whisper knows keep their three: "haw", "yue".
+    None where the tag says that the language is unknown, such as "und" or "". Languages without two
+    letters that Whisper knows keep their three: "haw", "yue".
 
     Raises:
         ValueError: it is no language tag.

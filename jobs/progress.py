@@ -78,6 +78,7 @@ class Progress:
 
     def started(self, video: Video, stage: str) -> None:
         """A worker begins a stage on a video."""
+        del stage  # the table shows what is done
         if video.duration_s is not None:
             self._media_s[video.video_id] = video.duration_s
 
@@ -103,7 +104,7 @@ class Progress:
         return out
 
     def table(self) -> Table:
-        """Returns the rows as a table: done of total, hours of video an hour, time left, what was rejected and failed."""
+        """Returns the rows as a table: done, hours of video an hour, time left, rejected, failed."""
         table = Table(
             title=f"{self.title}: {self.total} videos, {self.known} known", title_justify="left"
         )
@@ -137,7 +138,9 @@ class Progress:
             sum(r.failed for r in self.stages.values()),
         )
         known = f", {self.known} known" if self.known else ""
-        line = f"{self.title} ({clock(self._told - self._since)}): {', '.join(parts)}; {gone[0]} rejected, {gone[1]} failed{known}"
+        since = clock(self._told - self._since)
+        ended = f"{gone[0]} rejected, {gone[1]} failed{known}"
+        line = f"{self.title} ({since}): {', '.join(parts)}; {ended}"
         self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 

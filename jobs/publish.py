@@ -1,7 +1,8 @@
-"""Makes what was decided and encoded visible: shards, tables, report, card; dataset.json last, the only commit point.
+"""Makes what was decided visible: shards, tables, report, card; dataset.json last of all.
 
-Nothing that a reader of the standing corpus may be reading is overwritten with other bytes: shards that are still
-right stay, all others get names of a new release, and only when the new dataset.json stands are the old ones removed.
+No shard of the standing corpus is overwritten with other bytes: those that are still right stay,
+all others get names of a new release, and only when the new dataset.json stands are the old ones
+removed.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def publish(
     """
     before = _standing(corpus)
     release = before.get("release", -1) + 1
-    previous = _previous(corpus) if before else []
+    previous = _previous(corpus, before) if before else []
     keys = {
         p.key: video for video in decision.videos for p in decision.passages.get(video.video_id, ())
     }
@@ -113,7 +114,7 @@ def dataset_json(
     release: int,
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns dataset.json but for the digests of the tables, which are written after it is made."""
+    """Returns dataset.json but for the digests of the tables, which are written later."""
     videos, clips, samples = tables["videos"], tables["clips"], tables["samples"]
     outcomes = videos["outcome"].to_pylist()
     counts = {
@@ -160,7 +161,7 @@ def videos_table(decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]) -
     for video in decision.videos:
         row = {name: getattr(video, name, None) for name in VIDEOS.names}
         row["clips_kept"] = kept.get(video.video_id, 0)
-        row["clips_rejected"] = total.get(video.video_id, 0) - row["clips_kept"]
+        row["clips_rejected"] = total.get(video.video_id, 0) - kept.get(video.video_id, 0)
         row["timings"] = json.dumps(cpu_s.get(video.video_id, {}), sort_keys=True)
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=VIDEOS)
@@ -256,11 +257,21 @@ def _standing(corpus: Store) -> dict[str, Any]:
     return found
 
 
-def _previous(corpus: Store) -> list[PreviousShard]:
-    """Returns the shards that stand and are listed, from samples.parquet."""
+def _previous(corpus: Store, before: Mapping[str, Any]) -> list[PreviousShard]:
+    """Returns the shards that stand and that dataset.json lists, as samples.parquet has them.
+
+    After a crash between the two, samples.parquet may tell of shards that were never committed,
+    and lack others.
+    """
     with corpus.open_read("samples.parquet") as file:
         rows = pq.read_table(file).to_pylist()
-    return [shard for shard in previous_shards(rows) if corpus.exists(f"shards/{shard.name}")]
+    listed = {entry["name"]: entry for entry in before["shards"]}
+    return [
+        shard
+        for shard in previous_shards(rows)
+        if len(shard.samples) == listed.get(shard.name, {}).get("samples")
+        and corpus.exists(f"shards/{shard.name}")
+    ]
 
 
 def _planned(decision: Decision, workspace: Workspace) -> Iterator[Planned]:

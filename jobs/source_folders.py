@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import glob
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from reelscript.jobs.source_places import Place, is_media, place_of_file, shown
 from reelscript.pipeline.errors import UsageError
@@ -18,8 +18,39 @@ def files_below(root: str) -> Iterator[Place]:
 
     Links to folders are not followed; links to files only where these lie below the folder too.
     """
-    real = os.path.realpath(root)
-    waiting, found = [root], []
+    return (place_of_file(path, root) for path in _in_order(_walk(root)))
+
+
+def files_matching(pattern: str, base: str) -> Iterator[Place]:
+    """Yields the media files that match a glob, in the order of their paths.
+
+    With `**` it reads folders as `files_below` does: a link back up would otherwise be followed
+    time and again. Without, every link is one that the pattern names.
+
+    Args:
+        pattern: a glob, relative to `base` or absolute.
+        base: an absolute path; brackets in it are no pattern.
+    """
+    parts = pattern.split(os.sep)
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = os.path.normpath(os.path.join(base, os.sep.join([*parts[:fixed], ""])))
+    wanted = [part for part in parts[fixed:] if part]
+    if "**" in wanted:
+        walked = _walk(root) if os.path.isdir(root) else iter(())
+        found = (p for p in walked if _matches(os.path.relpath(p, root).split(os.sep), wanted))
+    else:
+        matches = glob.iglob(os.sep.join(wanted), root_dir=root)
+        found = (p for m in matches if os.path.isfile(p := os.path.join(root, m)) and is_media(p))
+    return (place_of_file(path, root) for path in _in_order(found))
+
+
+def _in_order(paths: Iterator[str]) -> list[str]:
+    return sorted(paths, key=lambda path: path.split(os.sep))
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Yields the media files below a folder, in no order."""
+    real, waiting = os.path.realpath(root), [root]
     while waiting:
         folder = waiting.pop()
         try:
@@ -28,39 +59,23 @@ def files_below(root: str) -> Iterator[Place]:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     elif is_media(entry.name) and _is_file_inside(entry.path, real):
-                        found.append(entry.path)
+                        yield entry.path
         except OSError as error:
             raise UsageError(f"{shown(folder)} cannot be read: {error.strerror}") from error
-    for path in sorted(found, key=lambda p: PurePosixPath(p).parts):
-        yield place_of_file(path, root)
 
 
-def files_matching(pattern: str, base: str) -> Iterator[Place]:
-    """Yields the media files that match a glob, in the order of their paths.
+def _matches(names: list[str], wanted: list[str]) -> bool:
+    """Returns whether a path matches a glob, both in parts; `**` is any number of folders.
 
-    With `**` it reads folders as `files_below` does. Without, every link is one that the user wrote
-    down.
-
-    Args:
-        pattern: a glob, relative to `base` or absolute.
-        base: an absolute path; brackets in it are no pattern.
+    As for a shell, a name that starts with a dot is matched only by a pattern that does.
     """
-    parts = pattern.split(os.sep)
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    root = os.path.normpath(os.path.join(base, os.sep.join(parts[:fixed]) + os.sep))
-    if not pattern.startswith(os.sep) and not fixed:
-        root = os.path.normpath(base)
-    real, rest = os.path.realpath(root), os.sep.join(parts[fixed:])
-    matches = {os.path.join(root, m) for m in glob.iglob(rest, root_dir=root, recursive=True)}
-    for path in sorted(matches, key=lambda p: PurePosixPath(p).parts):
-        if not is_media(path) or not os.path.isfile(path):
-            continue
-        if "**" in rest:
-            folder = os.path.dirname(path)
-            unlinked = os.path.normpath(os.path.join(real, os.path.relpath(folder, root)))
-            if os.path.realpath(folder) != unlinked or not _is_file_inside(path, real):
-                continue
-        yield place_of_file(path, root)
+    if not wanted or not names:
+        return not names and all(part == "**" for part in wanted)
+    hidden = names[0].startswith(".") and not wanted[0].startswith(".")
+    if wanted[0] == "**":
+        return _matches(names, wanted[1:]) or (not hidden and _matches(names[1:], wanted))
+    fits = not hidden and fnmatch.fnmatchcase(names[0], wanted[0])
+    return fits and _matches(names[1:], wanted[1:])
 
 
 def _is_file_inside(path: str, real_root: str) -> bool:

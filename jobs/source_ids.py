@@ -23,7 +23,8 @@ from reelscript.transforms.urls import (
 
 STAGE = "acquire"
 GIVEN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MAX_ADDRESS_CHARS = 2000
+MAX_ADDRESS_CHARS = 2000  # a record holds it twice and stays near 4 kB
+MAX_SHOWN_CHARS = 300
 
 
 class Listing:
@@ -43,9 +44,12 @@ class Listing:
     def add(self, place: Place) -> None:
         """Adds the record of one source, a new one or one that was there before."""
         address = place.location
-        if is_plain(address) and len(address) <= MAX_ADDRESS_CHARS:  # saves a third of the time
+        if (
+            is_plain(address) and len(address) <= MAX_ADDRESS_CHARS
+        ):  # saves time where there are many
             computed = _hashed(address)
-            self._add(place, address, computed, computed, _last_part(address), None)
+            last_part = address[address.rfind("/") + 1 :]
+            self._add(place, address, computed, computed, last_part, None)
             return
         fault = _fault(address)
         if scheme_of(address) is None:
@@ -84,9 +88,11 @@ class Listing:
         title: str | None,
         fault: tuple[str, str] | None,
     ) -> None:
-        row, first = place.row, self._firsts.get(identity)
+        row, location, first = place.row, place.location, self._firsts.get(identity)
         outcome: Outcome = "pending"
         reason = detail = None
+        if fault is not None:  # of what is not fetched, a start is enough to find the row
+            url, location = url[:MAX_SHOWN_CHARS], location[:MAX_SHOWN_CHARS]
         if first is not None:
             video_id = self._numbered(first.video_id, "dup")
             outcome, reason = "rejected", "duplicate_source"
@@ -98,7 +104,7 @@ class Listing:
         video = Video(
             video_id=video_id,
             url=url,
-            location=place.location[:MAX_ADDRESS_CHARS],  # cut only where it is a fault
+            location=location,
             position=len(self.videos),
             title=row.title or (title and _short(title)) or None,
             license=row.license,

@@ -43,7 +43,8 @@ def place_of_row(row: Row, root: str, base: str) -> Place:
         root: absolute path of the folder of the list.
         base: absolute path of the folder of the config, or the working directory.
     """
-    if scheme_of(stripped := row.address.strip()) is not None:
+    stripped = row.address.strip()
+    if stripped.startswith("https://") or scheme_of(stripped) is not None:
         return Place(row, stripped)
     if "\0" in row.address:  # no path; the listing says so
         return Place(row, row.address, base, "unnamed", row.address)

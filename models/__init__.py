@@ -1,0 +1,1 @@
+"""Networks, pure torch: they come with the trainer; nothing here yet."""

@@ -1,1 +1,1 @@
-"""How stages run: their protocol, the store, the ledger, the engines, and the decision over tables."""
+"""How stages run: their protocol, the store, ledger and engines, and the decision over tables."""

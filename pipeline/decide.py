@@ -1,7 +1,7 @@
 """What is kept: one pure function from tables to tables. No engine, no file, no clock.
 
-A changed threshold, a sweep and a takedown are this function again. Its input is everything that was measured; its
-output says of every video and every clip whether it is in and, if not, why not.
+A changed threshold, a sweep and a takedown are this function again. Its input is everything that
+was measured; its output says of every video and every clip whether it is in and, if not, why not.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ def decide(
     """Returns what is kept of what was measured.
 
     Args:
-        videos: every source; those that were measured whole are pending, the others already rejected or failed.
-        clips: the clips of the pending ones, with the columns of schemas.tables.CLIPS but outcome, reason, sample_key.
+        videos: every source; those that were measured whole are pending, the others already
+            rejected or failed.
+        clips: the clips of the pending ones, with the columns of schemas.tables.CLIPS but outcome,
+            reason, sample_key.
         quality: thresholds.
         dedup: which duplicates go.
         passage: which runs of clips become samples.
@@ -99,7 +101,7 @@ def decide(
 
 
 def with_encode_failures(decision: Decision, failed: Mapping[str, Video]) -> Decision:
-    """Returns the decision with the videos that failed in encode as failed, and their clips as `video_failed`."""
+    """Returns the decision with what failed in encode as failed, its clips as `video_failed`."""
     if not failed:
         return decision
     videos = [failed.get(v.video_id, v) for v in decision.videos]
@@ -196,17 +198,17 @@ def best_passages(
     ends: Sequence[float] | NDArray[np.float64],
     rules: PassageRules,
 ) -> list[range]:
-    """Returns the passages of one unbroken run of clips that hold the most clips, in the fewest passages.
+    """Returns the passages of one unbroken run of clips: most clips held, then fewest passages.
 
     Args:
         offset: added to the returned positions.
-        starts, ends: seconds, of the clips of the run.
+        starts: seconds, of the clips of the run.
+        ends: seconds, likewise.
         rules: bounds of a passage.
     """
     count = len(starts)
-    best: list[tuple[int, int]] = [(0, 0)] + [
-        (-1, 0)
-    ] * count  # (clips held, -passages) of the first i clips
+    # best[i]: (clips held, -passages) of the first i clips
+    best: list[tuple[int, int]] = [(0, 0)] + [(-1, 0)] * count
     came_from = list(range(-1, count))
     for end in range(1, count + 1):
         best[end] = best[end - 1]
@@ -239,7 +241,7 @@ def _passage(
 
 
 def _settled(video: Video, passages: Sequence[range], reasons: Sequence[str | None]) -> Video:
-    """Returns a measured video as kept, or as rejected for what most of its clips were rejected for."""
+    """Returns a measured video as kept, or as rejected for what rejected most of its clips."""
     if passages:
         return dataclasses.replace(video, outcome="kept")
     counts = Counter(r for r in reasons if r is not None)

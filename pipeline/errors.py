@@ -2,7 +2,8 @@
 
 ```
 ReelscriptError
- |- UsageError      the command line, the config or the machine is not as needed: exit 2, one sentence
+ |- UsageError      the command line, the config or the machine is not as needed: exit 2,
+ |                  one sentence
  |- DataError       a corpus or a store is not as it should be: exit 1
  |- StageError      a source is broken in a known way: the row becomes failed(stage, kind)
 Reject              not an error: a stage does not want this video, and says why
@@ -20,7 +21,10 @@ class ReelscriptError(Exception):
 
 
 class UsageError(ReelscriptError):
-    """The command line, the config or the machine is not as needed. One sentence: what, where, what was expected."""
+    """The command line, the config or the machine is not as needed.
+
+    One sentence: what, where, what was expected.
+    """
 
 
 class DataError(ReelscriptError):
@@ -31,7 +35,8 @@ class StageError(ReelscriptError):
     """A source is broken in a known way.
 
     Args:
-        kind: a short stable name, the `reason` of the row, such as `http_404` or `download_too_large`.
+        kind: a short stable name, the `reason` of the row, such as `http_404` or
+            `download_too_large`.
         detail: what was found, for people.
     """
 
@@ -64,7 +69,7 @@ class Reject(Exception):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Returns a clause that names the valid name nearest to `name`, or lists them all where none is near."""
+    """Returns a clause with the valid name nearest to `name`, or with all where none is near."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"valid are: {', '.join(names)}"

@@ -1,18 +1,19 @@
-"""What became of each video, as it happens: append-only segments, one writer each, compacted to Parquet.
+"""What became of each video, as it happens: segments of one writer each, compacted to Parquet.
 
-A segment is an object that is put once and never changed. Names sort in the order of writing, so the last row for a
-video is its latest. Nothing here is needed to be right, only to be fast: a ledger that is lost is walked again from
-the remembered results, without measuring anything twice.
+A segment is an object that is put once and never changed. Names sort in the order of writing, so
+the last row for a video is its latest. Nothing here is needed to be right, only to be fast: a
+ledger that is lost is walked again from the remembered results, without measuring anything twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import re
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from reelscript.schemas.video import Video
 
 FLUSH_S = 2.0
 FLUSH_ROWS = 1000
+SEGMENT = re.compile(r"ledger/\d{6}-[^/]*\.(jsonl|parquet)")
 SCHEMA = pa.schema(
     [
         ("video_id", pa.string()),
@@ -67,12 +69,13 @@ class Row:
 class Ledger:
     """The ledger in a store: read at the start, then written by one writer.
 
-    Use as a context manager: what was added is flushed at its end, also when an error passes through.
+    Use as a context manager: what was added is flushed at its end, also when an error passes
+    through.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.segments = list(store.names("ledger"))
+        self.segments = [name for name in store.names("ledger") if SEGMENT.fullmatch(name)]
         last = max((int(name.rpartition("/")[2][:6]) for name in self.segments), default=0)
         self._prefix = f"ledger/{last + 1:06d}-{uuid.uuid4().hex[:8]}"
         self._count = 0
@@ -80,11 +83,11 @@ class Ledger:
         self._flushed = time.monotonic()
 
     def rows(self) -> dict[str, Row]:
-        """Returns the latest row of each video."""
+        """Returns the latest row of each video. A segment that cannot be read is as if it were not there."""
         found: dict[str, Row] = {}
         for name in self.segments:
-            for texts in _texts(name, self.store.get(name)):
-                found[texts["video_id"]] = Row.from_dict(texts)
+            with contextlib.suppress(FileNotFoundError):
+                found |= _rows(name, self.store.get(name))
         return found
 
     def add(self, row: Row) -> None:
@@ -128,12 +131,20 @@ class Ledger:
         self.flush()
 
 
-def _texts(name: str, data: bytes) -> Iterator[dict[str, str]]:
+def _rows(name: str, data: bytes) -> dict[str, Row]:
+    """Returns the rows of a segment, or none where it is damaged: then their videos are looked up again."""
+    try:
+        return {texts["video_id"]: Row.from_dict(texts) for texts in _texts(name, data)}
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException):
+        return {}
+
+
+def _texts(name: str, data: bytes) -> list[dict[str, str]]:
     if name.endswith(".parquet"):
-        yield from pq.read_table(io.BytesIO(data)).to_pylist()
-        return
-    for line in data.decode().splitlines():
-        yield json.loads(line)
+        rows: list[dict[str, str]] = pq.read_table(io.BytesIO(data)).to_pylist()
+        return rows
+    # not splitlines(): a title or a path may hold U+2028, at which that would cut
+    return [json.loads(line) for line in data.split(b"\n") if line]
 
 
 IDENTITY = tuple(f.name for f in dataclasses.fields(Video))[
@@ -143,5 +154,5 @@ IDENTITY = tuple(f.name for f in dataclasses.fields(Video))[
 
 
 def with_facts_of(listed: Video, known: Video) -> Video:
-    """Returns the video as the source list has it now, with the facts and the outcome that are known of it."""
+    """Returns the video as the source list has it now, with its known facts and outcome."""
     return dataclasses.replace(known, **{name: getattr(listed, name) for name in IDENTITY})

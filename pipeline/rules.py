@@ -1,7 +1,7 @@
-"""The thresholds over stored scores, as data: each setting names its score, its side and where its number comes from.
+"""The thresholds over stored scores, as data: each names its score, its side and its origin.
 
-`min_X` and `max_X` bound the clip score X; `video_min_X` and `video_max_X` bound the fact X of the whole video. A
-score that was not measured (null) is not judged.
+`min_X` and `max_X` bound the clip score X; `video_min_X` and `video_max_X` bound the fact X of the
+whole video. A score that was not measured (null) is not judged.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ VIDEO_FAILED = "video_failed"
 
 def limit(default: float | None, origin: str) -> float | None:
     """A threshold with the source of its default."""
-    return field(default=default, metadata={"origin": origin})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"origin": origin})
 
 
 @dataclass(frozen=True)
 class Quality:
     """Thresholds over the scores of clips and videos; None: not applied.
 
-    Sources: Whisper (arXiv 2212.04356, section 4.5); NeMo Curator's WhisperHallucinationStage; FineVideo's word
-    density filter; MERLOT Reserve's download script (arXiv 2201.02639).
+    Sources: Whisper (arXiv 2212.04356, section 4.5); NeMo Curator's WhisperHallucinationStage;
+    FineVideo's word density filter; MERLOT Reserve's download script (arXiv 2201.02639).
     """
 
-    min_words: float | None = limit(3, "ours: fewer words say little about a picture")
+    min_words: float | None = limit(3.0, "ours: fewer words say little about a picture")
     min_words_per_s: float | None = limit(0.5, "FineVideo: more than 0.5 words per second")
     max_words_per_s: float | None = limit(7.0, "ours: the fastest speakers reach about 6")
     max_chars_per_s: float | None = limit(
@@ -54,7 +54,7 @@ class Quality:
         0.4, "NeMo Curator: at most 0.4 different words is invented"
     )
     max_longest_word_chars: float | None = limit(
-        24, "NeMo Curator: a word of 25 characters or more is invented"
+        24.0, "NeMo Curator: a word of 25 characters or more is invented"
     )
     min_speech_share: float | None = limit(
         0.2, "ours: Silero must hear voice in a fifth of the clip"
@@ -84,7 +84,8 @@ class PassageRules:
     """Which runs of kept clips become samples.
 
     Attributes:
-        min_clips, max_clips: clips in a passage; TVTS sorts 4 transcripts (arXiv 2209.15280, section 3.2).
+        min_clips, max_clips: clips in a passage; TVTS sorts 4 transcripts (arXiv 2209.15280,
+            section 3.2).
         max_s: longest passage.
         max_gap_s: a longer gap between two clips ends a passage.
     """
@@ -97,7 +98,8 @@ class PassageRules:
     def __post_init__(self) -> None:
         if self.min_clips > self.max_clips:
             raise ValueError(
-                f"passage.min_clips ({self.min_clips}) is larger than passage.max_clips ({self.max_clips})"
+                f"passage.min_clips ({self.min_clips}) is larger than "
+                f"passage.max_clips ({self.max_clips})"
             )
 
 

@@ -1,13 +1,16 @@
 """What a stage is, and the only place that runs one.
 
-A stage is a frozen dataclass. Its fields are its settings: the YAML section of its name is this dataclass, and
-nothing else configures it. It measures (facts, which are stored under what they were computed from) and it judges
-(thresholds over facts, which are never stored). So a changed threshold measures nothing again.
+A stage is a frozen dataclass. Its fields are its settings: the YAML section of its name is this
+dataclass, and nothing else configures it. It measures (facts, which are stored under what they were
+computed from) and it judges (thresholds over facts, which are never stored). So a changed threshold
+measures nothing again.
 
 ```
 settings  --open()-->  live function: Video -> Video      heavy things loaded, once a worker
                              |
-     apply():  look up (inputs, settings) | measure -> remember  ->  judge  -> Video with facts, or rejected, or failed
+     apply():  look up (inputs, settings) | measure -> remember  ->  judge
+                             |
+               Video with facts, or rejected, or failed
 ```
 """
 
@@ -29,7 +32,7 @@ from reelscript.schemas.video import FIELD_NAMES, Video
 
 T = TypeVar("T")
 Live: TypeAlias = Callable[[Video, Workspace], Video]
-"""The live function of a stage: gets the record with the facts that the stage reads, gives it with those it writes."""
+"""The live function of a stage: gets the record with the facts it reads, gives those it writes."""
 
 ALWAYS_SEEN = (
     "video_id",
@@ -41,12 +44,12 @@ ALWAYS_SEEN = (
 
 def threshold(default: T) -> T:
     """A setting that only judges: it is no part of what stored results depend on."""
-    return field(default=default, metadata={"role": "threshold"})  # type: ignore[return-value]
+    return field(default=default, metadata={"role": "threshold"})
 
 
 def tuning(default: T) -> T:
-    """A setting that changes how fast a result comes, never the result: no part of what it depends on either."""
-    return field(default=default, metadata={"role": "tuning"})  # type: ignore[return-value]
+    """A setting that changes how fast a result comes, never the result, so no part of its key."""
+    return field(default=default, metadata={"role": "tuning"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,12 @@ class Stage(ABC):
         fields = [f for f in dataclasses.fields(self) if "role" not in f.metadata]  # type: ignore[arg-type]
         return {f.name: to_plain(getattr(self, f.name)) for f in fields}
 
+    def all_settings(self) -> dict[str, Any]:
+        """Returns the settings that facts and judgements depend on: thresholds too, tuning not."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        kept = [f.name for f in fields if f.metadata.get("role") != "tuning"]
+        return {name: to_plain(getattr(self, name)) for name in kept} | self.settings()
+
     def key(self, video: Video) -> str:
         """Returns the digest of all that the facts depend on: name, version, settings, inputs."""
         inputs = {name: getattr(video, name) for name in self.reads}
@@ -109,14 +118,14 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
     """Runs one stage on one video: looks up or measures, judges, catches, stamps, times.
 
     Returns:
-        The record with the stage's facts, or with the outcome rejected or failed, and what it cost. Never raises for
-        what lies in the video.
+        The record with the stage's facts, or with the outcome rejected or failed, and what it cost.
+        Never raises for what lies in the video.
     """
     wall, cpu = time.perf_counter(), time.process_time()
     remembered, trace = False, None
     try:
-        facts, remembered = _facts(stage, live, video, workspace)
-        video = dataclasses.replace(video, **facts)
+        found, remembered = _found(stage, live, video, workspace)
+        video = dataclasses.replace(video, **_facts(found))
         stage.judge(video)
     except Reject as no:
         if no.reason not in stage.rejects:
@@ -143,33 +152,36 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
     return video, timing
 
 
-def _facts(
+def _found(
     stage: Stage, live: Live, video: Video, workspace: Workspace
 ) -> tuple[dict[str, Any], bool]:
-    """Returns the facts that a stage finds, and whether they were remembered. Raises the Reject that it remembers."""
+    """Returns what a stage finds, its facts or its reject, and whether that was remembered."""
     key = stage.key(video)
     found = workspace.remembered(stage.name, key) if stage.remembers else None
-    if found is None:
-        try:
-            after = live(_only(video, stage.reads), workspace)
-            found = {"facts": {name: getattr(after, name) for name in stage.writes}}
-        except Reject as no:
-            found = {"reject": no.reason, "detail": no.detail}
-        if stage.remembers:
-            workspace.remember(stage.name, key, found)
-        remembered = False
-    else:
-        remembered = True
+    if found is not None:
+        return found, True
+    try:
+        after = live(_only(video, stage.reads), workspace)
+        found = {"facts": {name: getattr(after, name) for name in stage.writes}}
+    except Reject as no:
+        found = {"reject": no.reason, "detail": no.detail}
+    if stage.remembers:
+        workspace.remember(stage.name, key, found)
+    return found, False
+
+
+def _facts(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the facts of what was found. Raises Reject where it is one."""
     if "reject" in found:
         no = Reject(found["reject"])
         no.detail = found["detail"] and one_line(found["detail"])
         raise no
     facts: dict[str, Any] = found["facts"]
-    return facts, remembered
+    return facts
 
 
 def _only(video: Video, reads: tuple[str, ...]) -> Video:
-    """Returns the record with nothing but what a stage declares to read: what it does not declare it cannot use."""
+    """Returns the record with only what a stage declares to read: it cannot use anything else."""
     return Video(
         **{
             name: getattr(video, name)

@@ -1,17 +1,17 @@
 """Where bytes lie: whole objects under names, on anything fsspec speaks to.
 
-The store is shaped like an object store: put a whole object, get it, list names, delete. There is no append, no
-rename that a caller sees and no lock, so that `file://`, `memory://` and `s3://` behave alike. A reader sees an
-object whole or not at all.
+The store is shaped like an object store: put a whole object, get it, list names, delete. There is
+no append, no rename that a caller sees and no lock, so that `file://`, `memory://` and `s3://`
+behave alike. A reader sees an object whole or not at all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,10 @@ COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of objects at an fsspec URL or a local path. Cheap to pickle; connects on first use."""
+    """A folder of objects at an fsspec URL or local path.
+
+    Cheap to pickle; connects on first use.
+    """
 
     url: str
 
@@ -67,7 +70,10 @@ class Store:
             shutil.copyfile(source, part)
 
     def put_if_absent(self, name: str, data: bytes) -> None:
-        """Stores an object unless one of that name is there. Two writers of one name must write the same bytes."""
+        """Stores an object unless one of that name is there.
+
+        Two writers of one name must write the same bytes.
+        """
         if not self.exists(name):
             self.put(name, data)
 
@@ -117,22 +123,17 @@ class Store:
             return
 
 
-class _whole_file:  # noqa: N801 - used as a function
-    """A context manager that gives a part file and, if all went well, puts it in place of `target` in one step."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.part = target.with_name(f".part-{uuid.uuid4().hex}")
-
-    def __enter__(self) -> Path:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        return self.part
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            os.replace(self.part, self.target)
-        else:
-            self.part.unlink(missing_ok=True)
+@contextmanager
+def _whole_file(target: Path) -> Iterator[Path]:
+    """Yields a part file and, if all went well, puts it in place of `target` in one step."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".part-{uuid.uuid4().hex}")
+    try:
+        yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(target)
 
 
 def sha256_of_file(path: Path) -> str:

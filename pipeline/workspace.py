@@ -1,4 +1,4 @@
-"""What a stage has at hand while it works: the artefacts in the store, the media file, and a scratch folder."""
+"""What a stage has at hand: the artefacts in the store, the media file and a scratch folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Workspace:
 
     Args:
         store: the `work` folder of the build, shared by all workers.
-        scratch: a folder on this machine's disk; what lies there may vanish at any time and is made again.
+        scratch: a folder on this machine's disk; what lies there may vanish at any time and is made
+            again.
     """
 
     def __init__(self, store: Store, scratch: Path) -> None:
@@ -78,14 +79,12 @@ class Workspace:
     # Results: named by what went in.
 
     def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
-        """Returns what `remember` stored under (kind, key), or None."""
+        """Returns what `remember` stored under (kind, key), or None where nothing is there or it is damaged."""
         try:
-            found: dict[str, Any] = json.loads(
-                self.store.get(f"results/{kind}/{key[:2]}/{key}.json")
-            )
-        except FileNotFoundError:
+            found = json.loads(self.store.get(f"results/{kind}/{key[:2]}/{key}.json"))
+        except (FileNotFoundError, ValueError):
             return None
-        return found
+        return found if isinstance(found, dict) else None
 
     def remember(self, kind: str, key: str, result: dict[str, Any]) -> None:
         """Stores a small result under what it was computed from."""
@@ -94,7 +93,7 @@ class Workspace:
     # The media file.
 
     def media(self, video: Video) -> Path:
-        """Returns the source as a file on this machine: read in place, or the stored copy (fetched once to scratch)."""
+        """Returns the source as a local file, or its stored copy (fetched once to scratch)."""
         if video.media is None:
             return Path(video.location)
         name = _object_name(video.media)
@@ -145,7 +144,7 @@ _CONVERTERS: dict[Any, Callable[[Any], Any]] = {}
 
 
 def from_plain(kind: type[Record], value: dict[str, Any]) -> Record:
-    """Returns the dataclass `kind` from the dict that `to_plain` made of it, nested dataclasses included."""
+    """Returns the dataclass `kind` from what `to_plain` made of it, nested dataclasses included."""
     if kind not in _CONVERTERS:
         hints = typing.get_type_hints(kind)
         nested = {

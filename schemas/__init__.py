@@ -1,1 +1,1 @@
-"""Records, tables and the published sample format: data only, no behaviour beyond their own shape."""
+"""Records, tables and the published sample format: data, with no behaviour beyond its shape."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from reelscript.schemas.video import Seconds
 
 SPACELESS_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
-"""Languages written without spaces between words: there, a word may start a clip without one before it."""
+"""Languages written without spaces: a word may start a clip without one before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A clip before it is scored: a stretch of the video and the words in it.
 
-    `first_word` and `end_word` are a half-open range of indices into the aligned words. `within_bounds` says whether
-    its length lies between the segment stage's `min_s` and `max_s`.
+    `first_word` and `end_word` are a half-open range of indices into the aligned words.
+    `within_bounds` says whether its length lies between the segment stage's `min_s` and `max_s`.
     """
 
     start_s: Seconds
@@ -52,7 +52,7 @@ SCORE_NAMES = tuple(f.name for f in dataclasses.fields(Scores))
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip as measured: where it lies (from the start of the video's timeline), what is said, its scores."""
+    """A clip as measured: where it lies (on the video's timeline), what is said, its scores."""
 
     clip_index: int
     start_s: Seconds
@@ -66,7 +66,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """An unbroken stretch of one video that holds consecutive kept clips: what becomes one sample."""
+    """An unbroken stretch of a video that holds consecutive kept clips: what becomes one sample."""
 
     key: str
     start_s: Seconds
@@ -81,5 +81,5 @@ class Passage:
 
 
 def sample_key(video_id: str, start_s: Seconds) -> str:
-    """Returns the key of the passage of `video_id` that starts at `start_s`: `<video_id>-<milliseconds, 9 digits>`."""
+    """Returns the key of the passage at `start_s`: `<video_id>-<milliseconds, 9 digits>`."""
     return f"{video_id}-{round(start_s * 1000):09d}"

@@ -1,4 +1,4 @@
-"""The published sample (format `reelscript/1`): what the json member of a passage holds, and what encoding found."""
+"""The published sample (format `reelscript/1`): its json member, and what encoding found."""
 
 from __future__ import annotations
 
@@ -51,29 +51,27 @@ class SampleTranscript(TypedDict):
     compute_type: str
 
 
-SampleJson = TypedDict(
-    "SampleJson",
-    {
-        "format": str,
-        "key": str,
-        "video_id": str,
-        "url": str,
-        "title": str | None,
-        "license": str | None,
-        "channel": str | None,
-        "source_sha256": str,
-        "split": str,
-        "start_s": float,  # in the source video
-        "end_s": float,
-        "duration_s": float,  # of the mp4 member, like the next four
-        "width_px": int,
-        "height_px": int,
-        "fps": float,
-        "frames": int,
-        "language": str | None,
-        "language_probability": float | None,
-        "clips": list[SampleClip],
-        "scores": dict[str, Any],
-        "transcript": SampleTranscript,
-    },
-)
+class SampleJson(TypedDict):
+    """The json member of a sample."""
+
+    format: str
+    key: str
+    video_id: str
+    url: str
+    title: str | None
+    license: str | None
+    channel: str | None
+    source_sha256: str
+    split: str
+    start_s: float  # in the source video
+    end_s: float
+    duration_s: float  # of the mp4 member, like the next four
+    width_px: int
+    height_px: int
+    fps: float
+    frames: int
+    language: str | None
+    language_probability: float | None
+    clips: list[SampleClip]
+    scores: dict[str, Any]
+    transcript: SampleTranscript

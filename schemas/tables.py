@@ -33,7 +33,7 @@ NOT_PUBLISHED = (
 
 
 def arrow_fields(record: type, leave_out: tuple[str, ...] = ()) -> list[pa.Field]:
-    """Returns one Arrow field for each field of a dataclass, nullable where its type admits None."""
+    """Returns an Arrow field for each field of a dataclass, nullable where its type admits None."""
     hints = typing.get_type_hints(record)
     return [
         arrow_field(f.name, hints[f.name])
@@ -43,7 +43,7 @@ def arrow_fields(record: type, leave_out: tuple[str, ...] = ()) -> list[pa.Field
 
 
 def arrow_field(name: str, hint: Any) -> pa.Field:
-    """Returns the Arrow field for a type hint such as `int`, `str | None` or a `Literal` of strings."""
+    """Returns the Arrow field for a type hint: `int`, `str | None`, a `Literal` of strings, ...."""
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kind = next(p for p in parts if p is not types.NoneType)
     return pa.field(name, ARROW_TYPES.get(kind, pa.string()), nullable=types.NoneType in parts)
@@ -56,7 +56,7 @@ VIDEOS = pa.schema(
         pa.field("clips_rejected", pa.int64(), nullable=False),
         pa.field(
             "timings", pa.string()
-        ),  # JSON: stage -> CPU seconds, for the stages that ran in this build
+        ),  # JSON: stage -> CPU seconds, for the stages that measured it
     ]
 )
 

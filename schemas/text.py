@@ -14,8 +14,9 @@ CUT = "…"
 def one_line(text: str, max_chars: int = 300) -> str:
     """Returns `text` as one printable line of at most `max_chars` characters.
 
-    Control characters, terminal escapes, bidirectional overrides, line separators and lone surrogates become spaces
-    or are dropped, so that a title can neither move a cursor nor reverse what stands beside it.
+    Control characters, terminal escapes, bidirectional overrides, line separators and lone
+    surrogates become spaces or are dropped, so that a title can neither move a cursor nor reverse
+    what stands beside it.
     """
     kept = (
         c if unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029" else " " for c in text
@@ -30,14 +31,28 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: a float in it is NaN or infinite.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json_bytes(
+        json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+    )
+
+
+def json_bytes(text: str) -> bytes:
+    """Returns JSON text as UTF-8.
+
+    The half surrogate pairs by which Python holds a file name that is not UTF-8 become JSON's escapes.
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def digest(value: Any) -> str:
-    """Returns the sha256 (64 hex digits) of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    """Returns the sha256 (64 hex digits) of a JSON text of `value`.
+
+    The text is ASCII, so that a file name that is no UTF-8 (lone surrogates in Python) has a digest too.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def ms(seconds: float) -> float:
@@ -46,5 +61,5 @@ def ms(seconds: float) -> float:
 
 
 def score(value: float) -> float | None:
-    """Returns `value` rounded to 6 digits behind the point, or None where it is not a finite number."""
+    """Returns `value` rounded to 6 digits behind the point, or None where it is not finite."""
     return round(float(value), 6) if math.isfinite(value) else None

@@ -30,7 +30,7 @@ class LanguageVote:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Where somebody speaks, and the windows that are decoded: each at most 30 s, cut where nobody speaks."""
+    """Where somebody speaks, and the windows to decode: at most 30 s, cut where nobody speaks."""
 
     spans: list[Span]
     windows: list[Span]
@@ -41,8 +41,8 @@ class Voice:
 class Word:
     """One word as the recogniser wrote it, with the white space before it.
 
-    Times count from the start of the video's timeline. They are None only in a transcript whose source gave none;
-    after the align stage every word has both.
+    Times count from the start of the video's timeline. They are None only in a transcript whose
+    source gave none; after the align stage every word has both.
     """
 
     word: str
@@ -55,7 +55,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One decoded window, with the numbers by which Whisper judges itself (arXiv 2212.04356, section 4.5)."""
+    """One decoded window, with the numbers by which Whisper judges itself.
+
+    Source: arXiv 2212.04356, section 4.5.
+    """
 
     start_s: Seconds
     end_s: Seconds

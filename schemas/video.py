@@ -7,23 +7,25 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from reelscript.schemas.text import one_line
+from reelscript.schemas.text import json_bytes, one_line
 
 Seconds: TypeAlias = float
 """A time or a duration in seconds. A field that holds a time says from which zero it counts."""
 
 Outcome: TypeAlias = Literal["pending", "kept", "rejected", "failed"]
-"""pending: on its way. kept, rejected (not wanted), failed (broken): what `videos.parquet` holds in the end."""
+"""pending: on its way. In the end `videos.parquet` holds kept, rejected (not wanted) and
+failed (broken)."""
 
 MAX_RECORD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """One source video: facts, counts, outcome, and digests of its artefacts, which lie in the store.
+    """One source video: facts, counts, outcome, and digests of its artefacts in the store.
 
-    Times without another zero count from the **start of the video's timeline**: the earliest moment at which either
-    the chosen video stream or the chosen audio stream presents something (`start_s` on the container's own clock).
+    Times without another zero count from the **start of the video's timeline**: the earliest moment
+    at which either the chosen video stream or the chosen audio stream presents something (`start_s`
+    on the container's own clock).
 
     ```
     container clock   0 ---- start_s ------------------------------------------->
@@ -133,14 +135,13 @@ class Video:
         return dataclasses.replace(self, outcome=outcome, stage=stage, reason=reason, detail=said)
 
     def to_json(self) -> str:
-        """Returns the record as JSON text, without the fields that are None."""
-        return json.dumps(
-            {k: v for k, v in dataclasses.asdict(self).items() if v is not None}, ensure_ascii=False
-        )
+        """Returns the record as ASCII JSON text, without the fields that are None."""
+        known = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return json_bytes(json.dumps(known, ensure_ascii=False)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Video:
-        """Returns the record that `to_json` wrote; unknown fields (of a later version) are left out."""
+        """Returns the record that `to_json` wrote, less unknown fields (of a later version)."""
         known = {f.name for f in dataclasses.fields(cls)}
         values: dict[str, Any] = json.loads(text)
         return cls(**{k: v for k, v in values.items() if k in known})

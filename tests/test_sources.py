@@ -41,7 +41,21 @@ from reelscript.transforms.urls import (
     youtube_id,
 )
 
-ENDINGS = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "flv", "3gp", "ogv", "wmv"]
+ENDINGS = [
+    "mp4",
+    "m4v",
+    "mov",
+    "mkv",
+    "webm",
+    "avi",
+    "mpg",
+    "mpeg",
+    "ts",
+    "flv",
+    "3gp",
+    "ogv",
+    "wmv",
+]
 TUBE = "dQw4w9WgXcQ"
 
 
@@ -428,7 +442,7 @@ def test_sources_with_hostile_names_are_listed_and_open(tmp_path: Path) -> None:
     made = []
     for number, name in enumerate(HOSTILE):
         try:
-            with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:
+            with Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).open("wb") as file:
                 file.write(bytes([number]))
             made.append(name)
         except OSError:
@@ -528,7 +542,7 @@ def test_sources_with_half_a_surrogate_pair_are_rows(tmp_path: Path) -> None:
         ("l.jsonl", b'{"url": ["a"]}\n', "l.jsonl, row 1: column 'url': expected text, found list"),
         ("l.jsonl", b"[" * 30_000, "l.jsonl, row 1: expected a JSON object"),
         ("l.parquet", b"PAR1 and nothing else", "l.parquet: cannot be read as Parquet"),
-        ("l.mp5", b"", "did you mean '.mp4'?"),
+        ("l.jsnl", b"", "did you mean '.jsonl'?"),
         ("list", b"", "files ending in 'nothing' are neither lists nor media"),
         ("\x1b[2J.pdf", b"", "files ending in '.pdf' are neither lists nor media"),
     ],
@@ -643,9 +657,11 @@ def test_sources_signature_changes_with_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("stated", "code"),
-    [("en", "en"), ("EN", "en"), ("en-US", "en"), ("pt_BR", "pt"), ("zh-Hant-TW", "zh")]
-    + [("eng", "en"), ("ger", "de"), ("deu", "de"), ("cmn", "zh"), ("yue", "yue"), ("iw", "he")]
-    + [("", None), ("und", None), (" fr ", "fr")],
+    [
+        *[("en", "en"), ("EN", "en"), ("en-US", "en"), ("pt_BR", "pt"), ("zh-Hant-TW", "zh")],
+        *[("eng", "en"), ("ger", "de"), ("deu", "de"), ("cmn", "zh"), ("yue", "yue"), ("iw", "he")],
+        *[("", None), ("und", None), (" fr ", "fr")],
+    ],
 )
 def test_sources_language_is_a_code_of_two_letters(stated: str, code: str | None) -> None:
     assert language_code(stated) == code

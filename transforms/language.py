@@ -1,6 +1,7 @@
-"""Is the transcript written in the language that was heard? Two judges that know nothing of each other.
+"""Is the transcript in the language that was heard? Two judges that know nothing of each other.
 
-Whisper hears, langdetect reads. They must agree, and where Whisper is unsure the text must confirm it.
+Whisper hears, langdetect reads. They must agree, and where Whisper is unsure the text must confirm
+it.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ class Language(Stage):
 
     Attributes:
         accept: languages of the corpus (ISO 639-1).
-        window_chars: the text is judged in windows of about this many letters, which then vote by their length.
-        min_chars: a window with fewer letters says nothing: on three words langdetect is right in 84 of 100 cases.
-        min_text_probability: from here on the text's language counts (CLD3's threshold in MERLOT Reserve is 0.8).
+        window_chars: the text is judged in windows of about this many letters, which then vote by
+            their length.
+        min_chars: a window with fewer letters says nothing: on three words langdetect is right in
+            84 of 100 cases.
+        min_text_probability: from here on the text's language counts (CLD3's threshold in MERLOT
+            Reserve is 0.8).
         certain_probability: from here on Whisper needs no confirmation by the text.
     """
 
@@ -107,7 +111,7 @@ def letters_in(text: str) -> int:
 
 
 def windows_of_text(words: list[str], window_chars: int) -> list[str]:
-    """Returns the words joined into texts of about `window_chars` letters; a short rest joins the last one."""
+    """Returns the words as texts of about `window_chars` letters; a short rest joins the last."""
     texts: list[str] = []
     current = ""
     for word in words:
@@ -123,9 +127,10 @@ def windows_of_text(words: list[str], window_chars: int) -> list[str]:
 
 
 def written_language(texts: list[str], min_chars: int) -> tuple[str, float | None, int]:
-    """Returns the language, its probability and how many letters were judged; ("und", None, 0) where nothing can be.
+    """Returns the language, its probability and how many letters were judged.
 
-    The probability is langdetect's, averaged over the texts by their letters.
+    It is ("und", None, 0) where nothing can be judged. The probability is langdetect's, averaged
+    over the texts by their letters.
     """
     from langdetect import detect_langs
     from langdetect.lang_detect_exception import LangDetectException

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -100,6 +101,10 @@ def turned(frame: VideoFrame, quarters: int) -> VideoFrame:
     return VideoFrame.from_ndarray(joined.reshape(-1, wide), format="yuv420p")
 
 
+# x264 (of PyAV 18.1) with AVX-512 assembly gave other bytes at each run for the same pictures.
+ASSEMBLY = {"x264-params": "asm=SSE4"} if platform.machine() in ("x86_64", "AMD64") else {}
+
+
 def write_mp4(
     path: Path,
     form: Format,
@@ -144,7 +149,7 @@ def _video_packets(
     context = stream.codec_context
     stream.width, stream.height, stream.pix_fmt = form.width_px, form.height_px, "yuv420p"
     # a53cc: captions inside the source's pictures are not carried over; nobody has judged them.
-    stream.options = {"preset": form.preset, "crf": str(form.crf), "a53cc": "0"}
+    stream.options = {"preset": form.preset, "crf": str(form.crf), "a53cc": "0", **ASSEMBLY}
     context.gop_size = form.keyframe_every
     context.time_base = 1 / form.fps
     context.thread_type, context.thread_count = "NONE", 1  # x264 gives other bytes with two threads

@@ -1,4 +1,7 @@
-"""Numbers about each clip and each video. They are stored and decide nothing: thresholds come later, over tables."""
+"""Numbers about each clip and each video.
+
+They are stored and decide nothing: thresholds come later, over tables.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from reelscript.transforms.segment import end_of, start_of
 from reelscript.transforms.voice_activity import overlap_s
 
 NGRAM = 3
-BIN_S = 30.0  # bins of MERLOT Reserve's speech density: a video's densest one (arXiv 2201.02639, data scripts)
+# Bins of MERLOT Reserve's speech density: a video's densest one (arXiv 2201.02639, data scripts).
+BIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,10 @@ def _bare(word: str) -> str:
 
 
 def compression_ratio(text: str) -> float:
-    """Returns bytes of the text / bytes of its zlib compression, Whisper's measure of repetition; 0 for no text."""
+    """Returns bytes of the text / bytes of its zlib compression; 0 for no text.
+
+    It is Whisper's measure of repetition.
+    """
     data = text.encode()
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
@@ -129,7 +136,8 @@ def unique_share(words: Sequence[str]) -> float:
 def repeated_ngram_share(words: Sequence[str]) -> float:
     """Returns the share of words that lie in a 3-gram which stood before in the same text, 0..1.
 
-    The idea is Gopher's duplicate n-gram fraction (arXiv 2112.11446, appendix A.1.1), counted in words.
+    The idea is Gopher's duplicate n-gram fraction (arXiv 2112.11446, appendix A.1.1), counted in
+    words.
     """
     bare = [b for w in words if (b := _bare(w))]
     seen: set[tuple[str, ...]] = set()
@@ -143,6 +151,6 @@ def repeated_ngram_share(words: Sequence[str]) -> float:
 
 
 def densest_bin(words: Sequence[Word]) -> int:
-    """Returns how many words the fullest of the bins 0-30 s, 30-60 s, ... holds, by the middle of each word."""
+    """Returns how many words, by their middle, lie in the fullest bin: 0-30 s, 30-60 s, ..."""
     bins = Counter(int((start_of(w) + end_of(w)) / 2 // BIN_S) for w in words)
     return max(bins.values(), default=0)

@@ -1,4 +1,4 @@
-"""A video's sound for recognition, decoded once and kept on this machine's scratch disk while it is needed."""
+"""A video's sound for recognition, decoded once and kept on the scratch disk while needed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from reelscript.transforms.audio import whole_audio_16k
 
 
 def scratch_audio(video: Video, workspace: Workspace) -> NDArray[np.int16]:
-    """Returns the chosen audio stream as 16 kHz mono, sample 0 at the start of the video's timeline.
+    """Returns the chosen audio stream as 16 kHz mono from the start of the video's timeline on.
 
-    The first call for a video decodes it; later ones, of whatever stage or process on this machine, map the file that
-    the first one left. It vanishes with the video's scratch folder and is decoded again if it must be.
+    The first call for a video decodes it; later ones, of whatever stage or process on this machine,
+    map the file that the first one left. It vanishes with the video's scratch folder and is decoded
+    again if it must be.
     """
     path = workspace.scratch_of(video) / "audio-16k.npy"
     if not path.exists():

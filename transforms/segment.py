@@ -1,7 +1,7 @@
-"""Words to clips: cuts at sentence ends and pauses, never inside a word, every word in exactly one clip.
+"""Words to clips: cuts at sentence ends and pauses, never in a word, each word in just one clip.
 
-The best set of cuts is found by dynamic programming over the words: each cut costs by where it falls, each clip by
-how far its length is from the wanted one.
+The best set of cuts is found by dynamic programming over the words: each cut costs by where it
+falls, each clip by how far its length is from the wanted one.
 
 ```
 words   The ball rolls in.    It stops  (pause 0.9 s)  near a tree and      rolls on.
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, ClassVar
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from reelscript.pipeline.errors import Reject
 from reelscript.pipeline.stage import Live, Stage
@@ -30,15 +30,15 @@ from reelscript.schemas.transcript import Word
 from reelscript.schemas.video import Seconds, Video
 
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟", "։", "።")
+CLAUSE_ENDS = (",", ";", ":", "–", "—", "，", "、", "；", "：")
 CLOSERS = "\"'”’»)]}」』"
+CLAUSE_PAUSE_S = 0.25  # a clause ends there: small models write commas for full stops
 FULL_PAUSE_S = 0.5  # a pause this long is as good as pauses get
 COST_OF_MID_SENTENCE = 1.0  # of a cut with no pause and no sentence end
 REWARD_OF_SENTENCE_END = 0.2  # of a cut there: clips are single sentences where the bounds allow it
 PAUSE_RELIEF = 0.8  # of that cost, for a full pause
-COST_OF_SHORT = (
-    1.0,
-    2.0,
-)  # of a clip that cannot reach min_s, which is lost and ends a passage: fixed, and by lack
+# Of a clip that cannot reach min_s, which is lost and ends a passage: fixed, and by what it lacks.
+COST_OF_SHORT = (1.0, 2.0)
 COST_OF_LENGTH = 0.15  # of a clip of twice or half the wanted length
 COST_OF_SILENCE = 0.25  # of a second of silence inside a clip, beyond FREE_SILENCE_S of each pause
 FREE_SILENCE_S = 1.0
@@ -49,19 +49,24 @@ class SegmentWords(Stage):
     """Clips cut from a transcript.
 
     Attributes:
-        min_s: shortest clip. A lone short utterance is widened into the silence around it, and marked as outside the
-            bounds if that is not enough.
+        min_s: shortest clip. A lone short utterance is widened into the silence around it, and
+            marked as outside the bounds if that is not enough.
         max_s: longest clip.
-        target_s: the length that clips are drawn to; YT-Temporal-1B's windows have 5 s, TVTS draws 3 to 5 s.
+        target_s: the length that clips are drawn to: YT-Temporal-1B's windows have 5 s, TVTS draws
+            3, 4 or 5 s.
         max_pause_s: a longer silence always ends a clip.
+        pad_before_s, pad_after_s: silence that belongs to a clip, where there is some: Silero hears
+            a voice about 0.1 s late, and a last syllable fades.
         widen_s: how much silence on either side may be added to a clip that is too short.
     """
 
     min_s: Annotated[Seconds, Gt(0)] = 3.0
     max_s: Annotated[Seconds, Gt(0)] = 15.0
-    target_s: Annotated[Seconds, Gt(0)] = 5.0
+    target_s: Annotated[Seconds, Gt(0)] = 4.5
     max_pause_s: Annotated[Seconds, Gt(0)] = 5.0
-    widen_s: Annotated[Seconds, Gt(0)] = 1.0
+    widen_s: Annotated[Seconds, Ge(0)] = 1.0
+    pad_before_s: Annotated[Seconds, Ge(0)] = 0.2
+    pad_after_s: Annotated[Seconds, Ge(0)] = 0.4
 
     name: ClassVar[str] = "segment"
     rejects: ClassVar[tuple[str, ...]] = ("no_clips",)
@@ -95,7 +100,8 @@ class SegmentWords(Stage):
         Args:
             words: aligned words: with times, in order.
             duration_s: length of the video, which no clip passes.
-            spaced: whether the language puts spaces between words; then a word without one goes on the word before.
+            spaced: whether the language puts spaces between words; then a word without one goes on
+                the word before.
         """
         ends = best_cuts(words, self, duration_s, spaced)
         segments: list[Segment] = []
@@ -108,19 +114,20 @@ class SegmentWords(Stage):
     def _segment(
         self, words: Sequence[Word], first: int, end: int, free_from_s: Seconds, free_to_s: Seconds
     ) -> Segment:
-        """Returns the clip of words[first:end], grown into the free silence, at its end first, if it is too short."""
+        """Returns the clip of words[first:end], grown into free silence: its pads, and to min_s."""
         start_s, end_s = start_of(words[first]), end_of(words[end - 1])
-        end_s += min(
-            self.widen_s, max(0.0, free_to_s - end_s), max(0.0, self.min_s - (end_s - start_s))
-        )
-        start_s -= min(
-            self.widen_s, max(0.0, start_s - free_from_s), max(0.0, self.min_s - (end_s - start_s))
-        )
+        spare_s = self.max_s - (end_s - start_s)
+        end_s += max(0.0, min(self.pad_after_s, (free_to_s - end_s) / 2, spare_s / 2))
+        start_s -= max(0.0, min(self.pad_before_s, start_s - free_from_s, spare_s / 2))
+        lack_s = max(0.0, self.min_s - (end_s - start_s))
+        end_s += min(self.widen_s, max(0.0, free_to_s - end_s), lack_s)
+        lack_s = max(0.0, self.min_s - (end_s - start_s))
+        start_s -= min(self.widen_s, max(0.0, start_s - free_from_s), lack_s)
         within = self.min_s - 1e-9 <= end_s - start_s <= self.max_s + 1e-9
         return Segment(ms(start_s), ms(end_s), first, end, within)
 
     def room(self, words: Sequence[Word], first: int, end: int, duration_s: Seconds) -> Seconds:
-        """Returns by how much words[first:end] may grow: the silence after it, and half of that before it."""
+        """Returns how far words[first:end] may grow: the silence after it, half of that before."""
         before_s = start_of(words[first]) - (end_of(words[first - 1]) if first else 0.0)
         after_s = (start_of(words[end]) if end < len(words) else duration_s) - end_of(
             words[end - 1]
@@ -143,16 +150,18 @@ def end_of(word: Word) -> Seconds:
 def cut_costs(words: Sequence[Word], spaced: bool) -> list[float]:
     """Returns what a cut after each word costs; infinite where the next "word" goes on this one."""
     costs = []
-    for word, following in zip(words, words[1:], strict=False):
+    for word, following in pairwise(words):
+        said = word.word.rstrip().rstrip(CLOSERS)
+        pause_s = max(0.0, start_of(following) - end_of(word))
         if spaced and not following.word[:1].isspace():
             costs.append(math.inf)
-        elif word.word.rstrip().rstrip(CLOSERS).endswith(SENTENCE_ENDS):
+        elif said.endswith(SENTENCE_ENDS):
             costs.append(-REWARD_OF_SENTENCE_END)
+        elif said.endswith(CLAUSE_ENDS) and pause_s >= CLAUSE_PAUSE_S:
+            costs.append(0.0)
         else:
-            pause_s = max(0.0, start_of(following) - end_of(word))
-            costs.append(
-                COST_OF_MID_SENTENCE * (1 - PAUSE_RELIEF * min(1.0, pause_s / FULL_PAUSE_S))
-            )
+            relief = PAUSE_RELIEF * min(1.0, pause_s / FULL_PAUSE_S)
+            costs.append(COST_OF_MID_SENTENCE * (1 - relief))
     return [*costs, 0.0]
 
 
@@ -178,7 +187,8 @@ def best_cuts(
 ) -> list[int]:
     """Returns the ends (exclusive word indices) of the clips of least total cost.
 
-    A word that is by itself longer than `max_s`, or that goes on without end, forms a clip outside the bounds.
+    A word that is by itself longer than `max_s`, or that goes on without end, forms a clip outside
+    the bounds.
     """
     after = cut_costs(words, spaced)
     best = [0.0] + [math.inf] * len(words)  # best[j]: least cost of words[:j] cut whole
@@ -201,10 +211,9 @@ def best_cuts(
             )
             if cost < best[end]:
                 best[end], start[end] = cost, first
-            if length_s > settings.max_s:
-                if math.isfinite(best[first]):
-                    fallback = (best[first] + 1000.0 + after[end - 1], first)
-                    break
+            if length_s > settings.max_s and math.isfinite(best[first]):
+                fallback = (best[first] + 1000.0 + after[end - 1], first)
+                break
         if not math.isfinite(best[end]) and math.isfinite(fallback[0]):
             best[end], start[end] = fallback
     ends, at = [], len(words)

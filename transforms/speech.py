@@ -1,17 +1,18 @@
 """Is anybody speaking, and in which language? Decided before anything is transcribed.
 
-The language is heard by a **multilingual** model in several windows spread over the video. An English-only model
-must not be asked: it writes fluent English whatever it hears, and a text detector then agrees that it is English.
+The language is heard by a **multilingual** model in several windows spread over the video. An
+English-only model must not be asked: it writes fluent English whatever it hears, and a text
+detector then agrees that it is English.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -31,6 +32,9 @@ from reelscript.transforms.voice_activity import (
     voice_spans,
 )
 
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
 SURE = 0.5  # a window with a language at least this likely has a say in whether the windows agree
 Share = Annotated[float, Ge(0), Le(1)]
 
@@ -40,19 +44,23 @@ class Speech(Stage):
     """Voice activity, the windows to transcribe, and the spoken language.
 
     Attributes:
-        language_model: multilingual Whisper model that hears the language; None: the one that transcribes.
-        language: what is spoken in every source, stated by the user (ISO 639-1); then nothing is asked of a model.
-            A `language` column of the source list states it for one source and wins.
+        language_model: multilingual Whisper model that hears the language; None: the one that
+            transcribes.
+        language: what is spoken in every source, stated by the user (ISO 639-1); then nothing is
+            asked of a model. A `language` column of the source list states it for one source and
+            wins.
         language_windows: how many windows of at most 30 s are heard, spread evenly over the speech.
         accept: languages that may pass; None: `language.accept`.
         min_share: least share of the video with voice ...
         enough_s: ... unless there are this many seconds of it.
-        min_voice_probability: least mean probability of voice where there is some: music that trips the detector
-            does so weakly.
+        min_voice_probability: least mean probability of voice where there is some: music that trips
+            the detector does so weakly.
         certain_probability: from here on the heard language is believed.
-        min_probability: least probability of an accepted language where the heard one is not certain.
+        min_probability: least probability of an accepted language where the heard one is not
+            certain.
         min_agreement: least share of the windows that are sure of a language and hear the same one.
-        device, compute_type: where and how the model runs; "auto": GPU with float16 if there is one, else CPU, int8.
+        device, compute_type: where and how the model runs; "auto": GPU with float16 if there is
+            one, else CPU, int8.
     """
 
     language_model: str | None = None
@@ -95,7 +103,7 @@ class Speech(Stage):
         )
 
     def settings(self) -> dict[str, object]:
-        """Returns the settings that results depend on, with the model's files in place of its name."""
+        """Returns the settings that results depend on; the model's files stand for its name."""
         model = self.language_model and whisper.fingerprint(self.language_model)
         return super().settings() | {"language_model": model}
 
@@ -170,7 +178,7 @@ class Speech(Stage):
 
 
 def spoken_language(video: Video, accept: tuple[str, ...]) -> tuple[str, float]:
-    """Returns the language to transcribe in, and its probability: the likeliest one of those that are accepted."""
+    """Returns the language to transcribe in, the likeliest accepted one, and its probability."""
     heard: dict[str, float] = json.loads(video.heard_languages or "{}")
     best = max(accept, key=lambda language: heard.get(language, 0.0))
     return best, heard.get(best, 0.0)
@@ -188,7 +196,7 @@ def spread(windows: list[Span], count: int) -> list[Span]:
     return [windows[i] for i in dict.fromkeys(int(p) for p in positions)]
 
 
-def _hear(model: whisper.WhisperModel, audio: NDArray[np.int16], window: Span) -> LanguageVote:
+def _hear(model: WhisperModel, audio: NDArray[np.int16], window: Span) -> LanguageVote:
     from faster_whisper.audio import pad_or_trim
 
     rate = whisper.SAMPLE_RATE_HZ
@@ -206,7 +214,7 @@ def _with_language(video: Video, votes: list[LanguageVote]) -> Video:
     weight = sum(v.window.duration_s for v in votes)
     if not weight:
         return replace(video, heard_languages="{}", language=None, language_probability=0.0)
-    mean: Counter[str] = Counter()
+    mean: defaultdict[str, float] = defaultdict(float)
     for vote in votes:
         for language, p in vote.probabilities.items():
             mean[language] += p * vote.window.duration_s / weight

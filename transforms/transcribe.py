@@ -1,14 +1,17 @@
 """What is said, and when: faster-whisper over windows of speech, judged by Whisper's own numbers.
 
-faster-whisper's batched mode is fast and silently drops Whisper's thresholds and its fallback. So each window is
-judged here, and a bad one is decoded again by a ladder without sampling: what sampling gives depends on what the
-process decoded before, and a corpus that cannot be built twice cannot be checked.
+faster-whisper's batched mode is fast and silently drops Whisper's thresholds and its fallback. So
+each window is judged here, and a bad one is decoded again by a ladder without sampling: what
+sampling gives depends on what the process decoded before, and a corpus that cannot be built twice
+cannot be checked.
 
 ```
 windows --batched, beam--> numbers --good--> words
                               | bad: unlikely, repetitive, or voice without words
                               v
-               wider beam | cut at a pause | cut around what was missed | shifted      the first good one, else the best
+               wider beam | cut at a pause | cut around what was missed | shifted
+                              |
+               the first good one, else the best
 ```
 """
 
@@ -19,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -37,7 +40,11 @@ from reelscript.transforms.scratch_audio import scratch_audio
 from reelscript.transforms.speech import spoken_language
 from reelscript.transforms.voice_activity import longest_pause_near_middle, missed_speech
 
-WINDOWS_A_CALL = 32  # bounds memory; fixed, because faster-whisper carries state from window to window within a call
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+# Bounds memory; fixed, because faster-whisper carries state from window to window within a call.
+WINDOWS_A_CALL = 32
 SHIFT_S = 0.5
 SHORTEST_S = 0.5  # no window is cut to less
 
@@ -55,18 +62,19 @@ class Transcribe(Stage):
     """Words with times and probabilities.
 
     Attributes:
-        model: Whisper model: a hub name, a folder, or a name that an installed package carries. "auto": on a GPU
-            large-v3-turbo, else small.
+        model: Whisper model: a hub name, a folder, or a name that an installed package carries.
+            "auto": on a GPU large-v3-turbo, else small.
         device: "cuda", "cpu" or "auto".
         compute_type: CTranslate2's; "auto": float16 on a GPU, int8 on a CPU.
         beam_size: beams of the first decoding (Whisper's and faster-whisper's default is 5).
         retry_beam_size: beams when a window is decoded again.
-        batch_size: windows decoded at once; changes speed only.
-        cpu_threads: threads of one model; changes speed only. One: parallelism comes from videos.
-        min_avg_logprob, max_no_speech_probability, max_compression_ratio: Whisper's thresholds for decoding again
-            (arXiv 2212.04356, section 4.5: -1.0, 0.6, 2.4).
-        max_missed_speech_s: a window with more voice than this in stretches without a word is decoded again too:
-            batched decoding at times ends a window early and skips whole sentences.
+        batch_size: windows decoded at once; word probabilities change with it in the fourth digit.
+        cpu_threads: threads of one model. One: parallelism comes from videos.
+        min_avg_logprob, max_no_speech_probability, max_compression_ratio: Whisper's thresholds for
+            decoding again (arXiv 2212.04356, section 4.5: -1.0, 0.6, 2.4).
+        max_missed_speech_s: a window with more voice than this in stretches without a word is
+            decoded again too: batched decoding at times ends a window early and skips whole
+            sentences.
         accept: languages it may transcribe in; None: `language.accept`.
     """
 
@@ -75,8 +83,8 @@ class Transcribe(Stage):
     compute_type: str = "auto"
     beam_size: Annotated[int, Ge(1)] = 5
     retry_beam_size: Annotated[int, Ge(1)] = 10
-    batch_size: Annotated[int, Ge(1)] = tuning(8)
-    cpu_threads: Annotated[int, Ge(1)] = tuning(1)
+    batch_size: Annotated[int, Ge(1)] = 8
+    cpu_threads: Annotated[int, Ge(1)] = 1
     min_avg_logprob: float = -1.0
     max_no_speech_probability: float = 0.6
     max_compression_ratio: float = 2.4
@@ -100,11 +108,11 @@ class Transcribe(Stage):
         return Resources(gpus=1.0 if self.device.startswith("cuda") else 0.0)
 
     def settings(self) -> dict[str, Any]:
-        """Returns the settings that results depend on, with the model's files in place of its name."""
+        """Returns the settings that results depend on; the model's files stand for its name."""
         return super().settings() | {"model": whisper.fingerprint(self.model)}
 
     def key(self, video: Video) -> str:
-        """Returns what the words depend on: of the heard languages only the one to transcribe in."""
+        """Returns what words depend on: of the heard languages only the one to transcribe in."""
         language, _ = self._language(video)
         inputs = [
             video.source_sha256,
@@ -170,8 +178,8 @@ class Transcribe(Stage):
     def is_bad(self, window: Window) -> bool:
         """Returns whether a window should be decoded again.
 
-        A window that is surely silent (no-speech above, log-probability below) should not: no attempt would find
-        words in it.
+        A window that is surely silent (no-speech above, log-probability below) should not: no
+        attempt would find words in it.
         """
         unsure = window.avg_logprob < self.min_avg_logprob
         if unsure and window.no_speech_probability > self.max_no_speech_probability:
@@ -186,7 +194,7 @@ class Recogniser:
     def __init__(
         self,
         settings: Transcribe,
-        model: whisper.WhisperModel,
+        model: WhisperModel,
         audio: NDArray[np.int16],
         voice: Voice,
         language: str,
@@ -196,17 +204,16 @@ class Recogniser:
         self.audio = audio
         self.voice = voice
         self.options: dict[str, Any] = {
-
-                "language": language,
-                "task": "transcribe",
-                "temperature": 0.0,
-                "word_timestamps": True
-            ,
-            "condition_on_previous_text": False, "vad_filter": False,
+            "language": language,
+            "task": "transcribe",
+            "temperature": 0.0,
+            "word_timestamps": True,
+            "condition_on_previous_text": False,
+            "vad_filter": False,
         }
 
     def decode(self) -> list[Decoded]:
-        """Returns the windows as decoded, in order; a bad one may come back as several shorter ones."""
+        """Returns the windows as decoded, in order; a bad one may come back as several shorter."""
         windows = self.voice.windows
         out: list[Decoded] = []
         for start in range(0, len(windows), WINDOWS_A_CALL):
@@ -217,7 +224,7 @@ class Recogniser:
         return out
 
     def _again(self, first: Decoded) -> list[Decoded]:
-        """Returns the first attempt of the ladder of which every window is good, else the best one, marked."""
+        """Returns the first attempt of which every window is good, else the best one, marked."""
         beam = self.settings.retry_beam_size
         attempts = [[first]]
         for attempt, windows in self._ladder(first):
@@ -245,7 +252,10 @@ class Recogniser:
             yield "shifted", [Span(span.start_s + SHIFT_S, span.end_s)]
 
     def _goodness(self, attempt: list[Decoded]) -> tuple[bool, float, float]:
-        """Returns what to compare attempts by: no repetition, as Whisper prefers; least missed; log-probability."""
+        """Returns what attempts are compared by: no repetition; least missed; log-probability.
+
+        That repetition counts first is Whisper's preference.
+        """
         repeats = any(
             d.window.compression_ratio > self.settings.max_compression_ratio for d in attempt
         )
@@ -257,7 +267,7 @@ class Recogniser:
         )
 
     def batched(self, windows: Sequence[Span], beam_size: int, attempt: str) -> list[Decoded]:
-        """Returns the windows decoded together; only the audio that they span is turned into floats."""
+        """Returns the windows decoded together; only the audio they span is turned into floats."""
         from faster_whisper import BatchedInferencePipeline
 
         rate, origin_s = whisper.SAMPLE_RATE_HZ, windows[0].start_s
@@ -269,7 +279,8 @@ class Recogniser:
             (round((w.start_s - origin_s) * 100), round((w.end_s - origin_s) * 100))
             for w in windows
         ]
-        # faster-whisper truncates seconds to samples: half a sample more keeps a tick of 10 ms a tick of 10 ms.
+        # faster-whisper truncates seconds to samples: half a sample more keeps a tick of 10 ms a
+        # tick of 10 ms.
         clips = [{"start": (a * 160 + 0.5) / rate, "end": (b * 160 + 0.5) / rate} for a, b in ticks]
         found, _ = BatchedInferencePipeline(self.model).transcribe(
             piece,
@@ -285,14 +296,16 @@ class Recogniser:
         return [self._decoded(w, by_window.get(i, []), attempt) for i, w in enumerate(windows)]
 
     def _decoded(self, span: Span, segments: list[Any], attempt: str) -> Decoded:
-        """Returns a window from the segments that faster-whisper gives for it (one, without timestamp tokens).
+        """Returns a window from the segments that faster-whisper gives for it.
 
-        Word times count from `seek`, which faster-whisper's rounding may put a tick before the window's start.
+        There is one, without timestamp tokens. Word times count from `seek`, which faster-whisper's
+        rounding may put a tick before the window's start.
         """
         words = [
             Word(
                 w.word,
-                *(ms(span.start_s + t - s.seek / 100) for t in (w.start, w.end)),
+                ms(span.start_s + w.start - s.seek / 100),
+                ms(span.start_s + w.end - s.seek / 100),
                 score(w.probability),
                 0,
             )
@@ -318,13 +331,16 @@ class Recogniser:
 
 
 def spans_of(words: Sequence[Word]) -> list[Span]:
-    """Returns when words are said, for those of a believable length: one stretched over a sentence covers nothing."""
+    """Returns when words are said, each cut to a believable length.
+
+    A word stretched over a sentence covers nothing of it.
+    """
     times = [(w.start_s, w.end_s) for w in words if w.start_s is not None and w.end_s is not None]
     return [Span(start_s, min(end_s, start_s + LONGEST_WORD_S)) for start_s, end_s in times]
 
 
 def cut_around(span: Span, missed: Span) -> list[Span]:
-    """Returns a window as up to three, the missed stretch one of them, on Whisper's grid of 10 ms."""
+    """Returns a window as up to three, one the missed stretch, on Whisper's grid of 10 ms."""
     cuts = [round(t, 2) for t in (missed.start_s, missed.end_s)]
     inner = [t for t in cuts if span.start_s + SHORTEST_S < t < span.end_s - SHORTEST_S]
     edges = [span.start_s, *inner, span.end_s]

@@ -1,10 +1,13 @@
-"""Where somebody speaks, and which windows to decode: Silero's probabilities, made into spans and windows.
+"""Where somebody speaks, and which windows to decode, from Silero's probabilities.
 
 ```
 probability  ..##########.....####..#######...............####...
-spans          [--------]     [--]  [-----]               [--]       voice, pauses shorter than MIN_PAUSE_S bridged
-windows      [----------------------------]             [------]     at most 30 s, cut in the longest late pause
+spans          [--------]     [--]  [-----]               [--]
+windows      [----------------------------]             [------]
 ```
+
+Spans: voice, with pauses shorter than MIN_PAUSE_S bridged. Windows: at most 30 s, cut in the
+longest late pause.
 """
 
 from __future__ import annotations
@@ -52,8 +55,8 @@ def voice_probabilities(audio: NDArray[np.int16]) -> NDArray[np.float32]:
 def voice_spans(probabilities: NDArray[np.float32], duration_s: float) -> list[Span]:
     """Returns the stretches in which somebody speaks, in order and disjoint.
 
-    A span opens where the probability reaches VOICE and closes where it stays below VOICE_ENDS for MIN_PAUSE_S; spans
-    shorter than MIN_SPAN_S are left out.
+    A span opens where the probability reaches VOICE and closes where it stays below VOICE_ENDS for
+    MIN_PAUSE_S; spans shorter than MIN_SPAN_S are left out.
     """
     spans: list[Span] = []
     start: int | None = None
@@ -79,7 +82,7 @@ def _add_span(spans: list[Span], start: int, end: int, duration_s: float) -> Non
 def split_long(
     spans: list[Span], probabilities: NDArray[np.float32], longest_s: float
 ) -> list[Span]:
-    """Returns the spans with those longer than `longest_s` cut where the voice is weakest in their second half."""
+    """Returns the spans; those over `longest_s` are cut at the weakest voice in their last half."""
     out: list[Span] = []
     todo = list(reversed(spans))
     while todo:
@@ -98,10 +101,11 @@ def split_long(
 def speech_windows(
     spans: list[Span], probabilities: NDArray[np.float32], duration_s: float
 ) -> list[Span]:
-    """Returns the windows to decode: in order, disjoint, each at most 30 s, together holding every span.
+    """Returns the windows to decode: in order, disjoint, at most 30 s each, holding every span.
 
-    A window takes spans while they fit. If another one would not fit, it is closed at the longest pause in its last
-    quarter, so that few sentences are cut. PAD_S of the silence around it belongs to it, as far as there is some.
+    A window takes spans while they fit. If another one would not fit, it is closed at the longest
+    pause in its last quarter, so that few sentences are cut. PAD_S of the silence around it belongs
+    to it, as far as there is some.
     """
     spans = split_long(spans, probabilities, WINDOW_S - 2 * PAD_S)
     groups: list[list[Span]] = []
@@ -120,14 +124,14 @@ def speech_windows(
 
 
 def _best_close(spans: list[Span], first: int, fits: int) -> int:
-    """Returns the index of the span after which to close a window that starts with `first` and may hold `fits`."""
+    """Returns the span after which to close a window from `first`, which may reach to `fits`."""
     full_s = spans[first].start_s + FULL_FROM * WINDOW_S
     late = [i for i in range(first, fits + 1) if spans[i].end_s >= full_s] or [fits]
     return max(late, key=lambda i: (spans[i + 1].start_s - spans[i].end_s, i))
 
 
 def _padded(windows: list[Span], duration_s: float) -> list[Span]:
-    out = []
+    out: list[Span] = []
     for i, w in enumerate(windows):
         before = 0.0 if i == 0 else (windows[i - 1].end_s + w.start_s) / 2
         after = duration_s if i + 1 == len(windows) else (w.end_s + windows[i + 1].start_s) / 2
@@ -144,7 +148,7 @@ def overlap_s(spans: list[Span], start_s: float, end_s: float) -> float:
 
 
 def missed_speech(spans: list[Span], words: Sequence[Span], window: Span) -> list[Span]:
-    """Returns the stretches of a window in which there is voice and no word near: what a decoder has skipped."""
+    """Returns the stretches of a window with voice and no word near: what a decoder skipped."""
     missed: list[Span] = []
     for span in spans:
         at_s, end_s = max(span.start_s, window.start_s), min(span.end_s, window.end_s)
@@ -162,7 +166,10 @@ def missed_speech(spans: list[Span], words: Sequence[Span], window: Span) -> lis
 
 
 def longest_pause_near_middle(spans: list[Span], window: Span) -> float:
-    """Returns where to cut a window in two: in its longest pause, if that lies in the middle half, else in the middle."""
+    """Returns where to cut a window in two: in its longest pause, or in its middle.
+
+    A pause counts if it lies in the middle half.
+    """
     quarter_s = window.duration_s / 4
     pauses = [(b.start_s - a.end_s, (a.end_s + b.start_s) / 2) for a, b in pairwise(spans)]
     inner = [

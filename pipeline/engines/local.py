@@ -1,19 +1,21 @@
 """This machine as an engine: supervised worker processes, no daemon, no cluster.
 
-Stages that stand together and need the same resources run fused in one process, so that a video's sound stays in its
-scratch folder. Where a GPU is used there are two pools: CPU workers before and after, one worker a GPU between.
+Stages that stand together and need the same resources run fused in one process, so that a video's
+sound stays in its scratch folder. Where a GPU is used there are two pools: CPU workers before and
+after, one worker a GPU between.
 
 ```
 videos --> [probe glance speech] --> [transcribe] --> [language align segment score] --> videos
                 cpu pool               gpu pool                  cpu pool
 ```
 
-A worker that dies takes nobody with it. What it had in hand is a suspect, tried again at the end, alone; only what
-kills its worker alone, too, is `failed(crashed)`.
+A worker that dies takes nobody with it. What it had in hand is a suspect, tried again at the end,
+alone; only what kills its worker alone, too, is `failed(crashed)`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -37,6 +39,7 @@ from reelscript.pipeline.store import Store
 from reelscript.schemas.video import Video
 
 POLL_S = 0.5
+GRACE_S = 5.0  # for a worker to end by itself
 STAGE_BASE_S = 900.0  # a safety net for hangs, not a budget: no stage takes this long ...
 STAGE_PER_MEDIA_S = 60.0  # ... plus this many seconds for each second of video
 SHARE_OF_MEMORY = 0.7  # of the machine's, for all workers together
@@ -89,7 +92,7 @@ class LocalEngine:
     def run(
         self, stages: Sequence[Stage], videos: Iterable[Video], listener: Listener
     ) -> Iterator[Video]:
-        """Yields each video once, in the order of finishing, after all stages or the first that ended it.
+        """Yields each video once, as it finishes: after all stages or the first that ended it.
 
         Raises:
             UsageError: a stage cannot be opened on this machine.
@@ -102,7 +105,7 @@ class LocalEngine:
 
 
 def chains_of(stages: Sequence[Stage]) -> list[tuple[str, Chain]]:
-    """Returns the stages as fused chains, each with the kind of worker that it needs ("cpu" or "gpu")."""
+    """Returns the stages as fused chains, each with its kind of worker ("cpu" or "gpu")."""
     groups = groupby(stages, key=lambda stage: "gpu" if stage.resources.gpus else "cpu")
     return [(kind, tuple(group)) for kind, group in groups]
 
@@ -151,15 +154,16 @@ class _Supervisor:
             if w.video is not None:
                 w.process.kill()
         for w in self.workers:
-            w.process.join(timeout=5)
+            w.process.join(timeout=GRACE_S)
             if w.process.is_alive():
                 w.process.kill()
+                w.process.join()
 
     def _busy(self) -> bool:
         return any(w.video is not None for w in self.workers)
 
     def _dispatch(self) -> None:
-        """Gives waiting videos to idle workers, those furthest on first, and starts workers while there is need."""
+        """Gives waiting videos to idle workers, those furthest on first; starts workers at need."""
         for number in reversed(range(len(self.chains))):
             if (
                 number + 1 < len(self.chains)
@@ -197,7 +201,10 @@ class _Supervisor:
             self.chains[number][0].name,
             time.monotonic(),
         )
-        to.pipe.send((number, video))
+        with contextlib.suppress(
+            OSError
+        ):  # it died while idle: then its pipe says so, and it is buried
+            to.pipe.send((number, video))
 
     def _try_alone(self, number: int, video: Video) -> None:
         """Runs a suspect while no other worker has anything in hand; a second death convicts it."""
@@ -224,7 +231,7 @@ class _Supervisor:
         if speaker.video is not None:
             self.listener.started(speaker.video, speaker.stage)
 
-    def _on_timing(self, speaker: Worker, timing: object) -> None:
+    def _on_timing(self, _speaker: Worker, timing: object) -> None:
         assert isinstance(timing, Timing)
         self.listener.measured(timing)
 
@@ -234,12 +241,15 @@ class _Supervisor:
         last = speaker.chain + 1 == len(self.chains) or video.outcome in ("rejected", "failed")
         (self.finished if last else self.waiting[speaker.chain + 1]).append(video)
 
-    def _on_abort(self, speaker: Worker, message: object) -> None:
+    def _on_abort(self, _speaker: Worker, message: object) -> None:
         raise UsageError(str(message))
 
     def _bury(self, dead: Worker, convict: bool) -> None:
-        """Takes a dead worker off the list; the video in its hand becomes a suspect, or is convicted."""
-        dead.process.join()
+        """Takes a dead worker off the list; its video becomes a suspect, or is convicted."""
+        dead.process.join(timeout=GRACE_S)
+        if dead.process.is_alive():  # it has let go of its pipe, but does not end
+            dead.process.kill()
+            dead.process.join()
         self.workers.remove(dead)
         if dead.video is None:
             return

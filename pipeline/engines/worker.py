@@ -1,7 +1,8 @@
 """A worker process of the local engine: one video at a time, heavy things loaded once.
 
-It talks to its supervisor over a pipe: it is told ("run", chain, video) and says ("stage", name) when it begins one,
-("timing", ...) when it ends one, and ("done", video). If its supervisor is gone, so is it.
+It talks to its supervisor over a pipe: it is told ("run", chain, video) and says ("stage", name)
+when it begins one, ("timing", ...) when it ends one, and ("done", video). If its supervisor is
+gone, so is it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def run_chain(
     workspace: Workspace,
     say: Callable[[tuple[str, object]], None],
 ) -> Video:
-    """Returns the video after the stages of a chain, or after the first that rejected it or failed."""
+    """Returns the video after the stages of a chain, or after the first that rejected or failed."""
     for stage in chain:
         if video.outcome in ("rejected", "failed"):
             break

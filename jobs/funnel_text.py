@@ -1,0 +1,34 @@
+"""The funnel as a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+COLUMNS = ("stage", "in", "rejected", "failed", "left", "hours", "clips", "why")
+
+
+def funnel_table(stats: Mapping[str, Any]) -> Table:
+    """Returns what entered and left each stage, and why the rest did not, as `stats.json` has it."""
+    table = Table(title="What became of the sources", title_justify="left", box=box.SIMPLE)
+    for name in COLUMNS:
+        text = name in ("stage", "why")
+        table.add_column(name, justify="left" if text else "right", no_wrap=name != "why")
+    for row in stats["funnel"]:
+        videos, clips = row["videos"], row["clips"] or {}
+        gone = {**videos["rejected_by"], **videos["failed_by"]}
+        why = ", ".join(f"{n} {reason}" for reason, n in sorted(gone.items(), key=lambda i: -i[1]))
+        table.add_row(
+            row["stage"],
+            str(videos["entered"]),
+            str(videos["rejected"] or ""),
+            str(videos["failed"] or ""),
+            str(videos["left"]),
+            f"{videos['hours_left']:.2f}",
+            str(clips.get("left", "")),
+            why,
+        )
+    return table

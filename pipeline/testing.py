@@ -1,0 +1,249 @@
+"""Stages that do on purpose what real ones do by accident, to test engines and stages of one's own with.
+
+```python
+from reelscript.pipeline.testing import KillsItsWorker, videos
+
+ended = list(engine.run([KillsItsWorker()], videos(5, 2), listener))  # videos()[2] kills its worker
+```
+
+All of them pass through what is not marked, and do their harm to videos with the marker in their id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import os
+import signal
+import time
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from reelscript.pipeline.errors import Reject, StageError, UsageError
+from reelscript.pipeline.stage import Live, Resources, Stage, threshold, tuning
+from reelscript.pipeline.workspace import Workspace
+from reelscript.schemas.video import Video
+
+MARKER = "poison"
+BLOCK_BYTES = 16 << 20
+FOR_EVER_S = 3600.0
+
+
+def videos(count: int, *marked: int) -> list[Video]:
+    """Returns pending videos `v000`, `v001`, ...; those at the indices `marked` bear the marker in their id."""
+    ids = [f"v{n:03d}_{MARKER}" if n in marked else f"v{n:03d}" for n in range(count)]
+    return [
+        Video(video_id=i, url=f"{i}.mp4", location=f"/nowhere/{i}.mp4", position=n)
+        for n, i in enumerate(ids)
+    ]
+
+
+def noted(log: str | Path) -> list[list[str]]:
+    """Returns the lines that stages have written to a log, split: `open <stage> <pid>` or `<video_id> <stage> <pid>`."""
+    path = Path(log)
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@dataclass(frozen=True)
+class Fake(Stage):
+    """A stage that measures the length of the url, after it has done its act to a marked video.
+
+    Attributes:
+        marker: what the id of a marked video holds.
+        log: a file to which each opening and each measurement is added as one line; "" for none.
+    """
+
+    marker: str = MARKER
+    log: str = tuning("")
+
+    reads: ClassVar[tuple[str, ...]] = ("url",)
+    writes: ClassVar[tuple[str, ...]] = ("words",)
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        """Yields the live function."""
+        self._note("open")
+        yield self._live
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        self._note(video.video_id)
+        if self.marker in video.video_id:
+            self.act(video)
+        return dataclasses.replace(video, words=len(video.url))
+
+    def _note(self, what: str) -> None:
+        if self.log:
+            with Path(self.log).open("a") as file:  # one short write: lines of processes do not mix
+                file.write(f"{what} {self.name} {os.getpid()}\n")
+
+    @abstractmethod
+    def act(self, video: Video) -> None:
+        """Does to a marked video what the stage is for."""
+
+
+@dataclass(frozen=True)
+class Counts(Fake):
+    """Measures `factor` times the length of the url, and judges it: for tests of what is remembered.
+
+    Attributes:
+        factor: a setting that changes the facts.
+        max_words: a threshold.
+        hurry: a setting that changes no fact.
+    """
+
+    factor: int = 1
+    max_words: int | None = threshold(None)
+    hurry: int = tuning(0)
+
+    name: ClassVar[str] = "counts"
+    rejects: ClassVar[tuple[str, ...]] = ("too_many",)
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        found = super()._live(video, workspace)
+        return dataclasses.replace(found, words=self.factor * (found.words or 0))
+
+    def act(self, video: Video) -> None:
+        """Does nothing."""
+
+    def judge(self, video: Video) -> None:
+        """Rejects what has more words than `max_words`."""
+        words = video.words or 0
+        if self.max_words is not None and words > self.max_words:
+            raise Reject("too_many", words=words, max_words=self.max_words)
+
+
+@dataclass(frozen=True)
+class Waits(Fake):
+    """Takes its time over every video."""
+
+    wait_s: float = tuning(0.0)
+
+    name: ClassVar[str] = "waits"
+    writes: ClassVar[tuple[str, ...]] = ("frames",)
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        time.sleep(self.wait_s)
+        return dataclasses.replace(super()._live(video, workspace), frames=len(video.url))
+
+    def act(self, video: Video) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True)
+class OnGpu(Waits):
+    """Asks for a GPU, and uses none."""
+
+    name: ClassVar[str] = "on_gpu"
+    writes: ClassVar[tuple[str, ...]] = ("windows",)
+
+    @property
+    def resources(self) -> Resources:
+        """One GPU."""
+        return Resources(gpus=1.0)
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        return dataclasses.replace(super()._live(video, workspace), windows=1)
+
+
+@dataclass(frozen=True)
+class RejectsEvery(Fake):
+    """Rejects the videos at every `nth` position, from the first on."""
+
+    nth: int = 2
+
+    name: ClassVar[str] = "rejects_every"
+    rejects: ClassVar[tuple[str, ...]] = ("nth",)
+    reads: ClassVar[tuple[str, ...]] = ("url", "position")
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        if video.position % self.nth == 0:
+            raise Reject("nth", position=video.position)
+        return super()._live(video, workspace)
+
+    def act(self, video: Video) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True)
+class Raises(Fake):
+    """Raises an error on marked videos: StageError of the kind `kind`, or ValueError where that is None."""
+
+    kind: str | None = None
+    message: str = "broken"
+
+    name: ClassVar[str] = "raises"
+
+    def act(self, video: Video) -> None:
+        """Raises."""
+        if self.kind is not None:
+            raise StageError(self.kind, self.message)
+        raise ValueError(self.message)
+
+
+@dataclass(frozen=True)
+class CannotOpen(Fake):
+    """Finds at opening that the machine is not as it needs it."""
+
+    name: ClassVar[str] = "cannot_open"
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        """Raises UsageError."""
+        raise UsageError("there is no model 'none' on this machine")
+        yield self._live
+
+    def act(self, video: Video) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True)
+class KillsItsWorker(Fake):
+    """Kills the process it runs in, as a decoder that crashes does; only for stages in worker processes."""
+
+    name: ClassVar[str] = "kills_its_worker"
+
+    def act(self, video: Video) -> None:
+        """Dies by SIGKILL."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Hangs(Fake):
+    """Never comes back from a marked video."""
+
+    name: ClassVar[str] = "hangs"
+
+    def act(self, video: Video) -> None:
+        """Sleeps."""
+        time.sleep(FOR_EVER_S)
+
+
+@dataclass(frozen=True)
+class EatsMemory(Fake):
+    """Asks for memory and writes to it, up to `most_bytes`.
+
+    Attributes:
+        shared: of the kind that RLIMIT_DATA does not count; the stage then stays until it is killed.
+    """
+
+    most_bytes: int = 1 << 30
+    shared: bool = False
+
+    name: ClassVar[str] = "eats_memory"
+
+    def act(self, video: Video) -> None:
+        """Eats."""
+        eaten: list[mmap.mmap | bytearray] = []
+        while len(eaten) * BLOCK_BYTES < self.most_bytes:
+            if self.shared:
+                block = mmap.mmap(-1, BLOCK_BYTES)
+                block.write(b"\1" * BLOCK_BYTES)
+                eaten.append(block)
+            else:
+                eaten.append(bytearray(b"\1" * BLOCK_BYTES))
+        if self.shared:
+            time.sleep(FOR_EVER_S)

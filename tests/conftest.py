@@ -1,0 +1,17 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.built import EXAMPLES, built
+
+
+@pytest.fixture(scope="session")
+def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo videos, built once with the packaged models. Do not change it."""
+    out = tmp_path_factory.mktemp("demo") / "corpus"
+    built(EXAMPLES, out, workers=2)
+    return out

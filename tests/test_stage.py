@@ -1,0 +1,319 @@
+import dataclasses
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from reelscript.jobs.config import Config
+from reelscript.pipeline.errors import Reject, StageError, UsageError
+from reelscript.pipeline.stage import ALWAYS_SEEN, Live, Stage, Timing, apply
+from reelscript.pipeline.store import Store
+from reelscript.pipeline.testing import CannotOpen, Counts, Raises, RejectsEvery, noted, videos
+from reelscript.pipeline.workspace import Workspace
+from reelscript.schemas.video import FIELD_NAMES, MAX_RECORD_BYTES, Video
+
+HEX = "f" * 64
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(Store(f"memory://{uuid.uuid4().hex}"), tmp_path / "scratch")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> str:
+    return str(tmp_path / "log")
+
+
+def applied(stage: Stage, video: Video, workspace: Workspace) -> tuple[Video, Timing]:
+    with stage.open() as live:
+        return apply(stage, live, video, workspace)
+
+
+def measurements(log: str) -> int:
+    return sum(what != "open" for what, *_ in noted(log))
+
+
+# What is remembered.
+
+
+def test_stage_measures_once_and_then_remembers(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    first, timing = applied(Counts(log=log), video, workspace)
+    again, again_timing = applied(Counts(log=log), video, workspace)
+    assert first == again == dataclasses.replace(video, words=len(video.url))
+    assert (timing.remembered, again_timing.remembered) == (False, True)
+    assert measurements(log) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "measured"),
+    [({"max_words": 99}, 1), ({"hurry": 3}, 1), ({"factor": 2}, 2), ({"marker": "other"}, 2)],
+)
+def test_stage_measures_again_only_for_settings_that_change_facts(
+    workspace: Workspace, log: str, changed: dict[str, Any], measured: int
+) -> None:
+    (video,) = videos(1)
+    applied(Counts(log=log), video, workspace)
+    applied(Counts(log=log, **changed), video, workspace)
+    assert measurements(log) == measured
+
+
+def test_stage_judges_remembered_facts_anew(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    loose, _ = applied(Counts(log=log), video, workspace)
+    strict, timing = applied(Counts(log=log, max_words=3), video, workspace)
+    loose_again, _ = applied(Counts(log=log, max_words=8), video, workspace)
+    assert loose == loose_again
+    assert loose.pending
+    assert (strict.outcome, strict.stage, strict.reason) == ("rejected", "counts", "too_many")
+    assert strict.detail == "words=8, max_words=3"
+    assert strict.words == 8  # the facts of a rejected video stay known
+    assert timing.remembered
+    assert measurements(log) == 1
+
+
+def test_stage_remembers_that_it_rejected_while_measuring(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    ended = [applied(RejectsEvery(log=log, nth=1), video, workspace) for _ in range(2)]
+    for rejected, timing in ended:
+        assert (rejected.outcome, rejected.reason) == ("rejected", "nth")
+        assert (rejected.detail, timing.outcome) == ("position=0", "rejected")
+    assert [timing.remembered for _, timing in ended] == [False, True]
+
+
+def test_stage_forgets_failures(workspace: Workspace, log: str) -> None:
+    (poison,) = videos(1, 0)
+    for _ in range(2):
+        failed, timing = applied(Raises(log=log), poison, workspace)
+        assert failed.outcome == "failed"
+        assert not timing.remembered
+    assert measurements(log) == 2
+    assert list(workspace.store.names("results")) == []
+
+
+@dataclass(frozen=True)
+class Renewed(Counts):
+    version: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class Cheap(Counts):
+    remembers: ClassVar[bool] = False
+
+
+def test_stage_of_a_new_version_measures_again(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    applied(Counts(log=log), video, workspace)
+    applied(Renewed(log=log), video, workspace)
+    assert measurements(log) == 2
+
+
+def test_stage_that_is_cheap_leaves_nothing_in_the_store(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    for _ in range(2):
+        applied(Cheap(log=log), video, workspace)
+    assert measurements(log) == 2
+    assert list(workspace.store.names("results")) == []
+
+
+def test_stage_key_follows_what_it_reads_and_nothing_else() -> None:
+    stage, (video,) = Counts(), videos(1)
+    other = dataclasses.replace(video, title="t", position=7, location="/else", media=HEX)
+    assert stage.key(video) == stage.key(other)
+    assert stage.key(video) != stage.key(dataclasses.replace(video, url="u"))
+
+
+def test_stage_measures_again_where_a_result_is_damaged(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    first, _ = applied(Counts(log=log), video, workspace)
+    (name,) = workspace.store.names("results")
+    workspace.store.put(name, b'{"facts": {"wor')
+    again, timing = applied(Counts(log=log), video, workspace)
+    assert again == first
+    assert not timing.remembered
+    assert measurements(log) == 2
+
+
+# What a stage sees and fills.
+
+
+@dataclass(frozen=True)
+class Peeks(Stage):
+    name: ClassVar[str] = "peeks"
+    reads: ClassVar[tuple[str, ...]] = ("duration_s",)
+    writes: ClassVar[tuple[str, ...]] = ("channel",)
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        def live(video: Video, workspace: Workspace) -> Video:
+            seen = ",".join(name for name in FIELD_NAMES if getattr(video, name) == HEX)
+            return dataclasses.replace(video, channel=seen, title="not declared", words=3)
+
+        yield live
+
+
+def test_stage_cannot_see_or_fill_what_it_does_not_declare(workspace: Workspace) -> None:
+    whole = Video(**{name: HEX for name in FIELD_NAMES} | {"outcome": "pending", "position": 0})
+    after, _ = applied(Peeks(), whole, workspace)
+    assert after.outcome == "pending"
+    assert set(str(after.channel).split(",")) == {"duration_s", *ALWAYS_SEEN}
+    assert after == dataclasses.replace(whole, channel=after.channel)
+
+
+# What may go wrong.
+
+
+@dataclass(frozen=True)
+class Says(Stage):
+    """Raises what it is told to."""
+
+    error: BaseException = dataclasses.field(default_factory=Exception, metadata={"role": "tuning"})
+
+    name: ClassVar[str] = "says"
+    rejects: ClassVar[tuple[str, ...]] = ("declared",)
+    reads: ClassVar[tuple[str, ...]] = ("url",)
+    writes: ClassVar[tuple[str, ...]] = ()
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        def live(video: Video, workspace: Workspace) -> Video:
+            raise self.error
+
+        yield live
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 line\nline\r\u202egnp.exe\u2028 \udcff" + "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StageError("http_404", HOSTILE), "http_404"),
+        (ValueError(HOSTILE), "error"),
+        (OSError(28, HOSTILE), "error"),
+        (MemoryError(), "error"),
+        (RecursionError(HOSTILE), "error"),
+        (AssertionError(HOSTILE), "error"),
+        (KeyError(HOSTILE), "error"),
+        (StopIteration(), "error"),
+    ],
+)
+def test_stage_that_raises_is_a_failed_row_with_one_safe_line(
+    workspace: Workspace, error: Exception, reason: str
+) -> None:
+    failed, timing = applied(Says(error), videos(1)[0], workspace)
+    assert (failed.outcome, failed.stage, failed.reason) == ("failed", "says", reason)
+    assert failed.detail is not None
+    assert failed.detail.isprintable()
+    assert len(failed.detail) <= 300
+    assert (timing.outcome, timing.trace is None) == ("failed", isinstance(error, StageError))
+    assert Video.from_json(failed.to_json()) == failed
+    assert len(failed.to_json().encode()) < MAX_RECORD_BYTES
+
+
+def test_stage_rejects_with_one_safe_line(workspace: Workspace) -> None:
+    for _ in range(2):  # measured, and remembered
+        rejected, _ = applied(Says(Reject("declared", found=HOSTILE)), videos(1)[0], workspace)
+        assert (rejected.outcome, rejected.reason) == ("rejected", "declared")
+        assert rejected.detail is not None
+        assert rejected.detail.isprintable()
+        assert len(rejected.detail) <= 300
+
+
+def test_stage_with_an_undeclared_reason_is_a_fault_of_the_program(workspace: Workspace) -> None:
+    for _ in range(2):
+        with pytest.raises(AssertionError, match="says rejects for 'made_up'"):
+            applied(Says(Reject("made_up")), videos(1)[0], workspace)
+
+
+@pytest.mark.parametrize("error", [UsageError("no model"), KeyboardInterrupt(), SystemExit(1)])
+def test_stage_passes_on_what_is_not_the_fault_of_the_video(
+    workspace: Workspace, error: BaseException
+) -> None:
+    with pytest.raises(type(error)):
+        applied(Says(error), videos(1)[0], workspace)
+
+
+def test_stage_that_cannot_open_says_so_to_the_user(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="no model 'none'"), CannotOpen().open():
+        pass
+
+
+# The real stages.
+
+
+STAGES = [*Config().measuring(), Config().encode]
+LISTED = {
+    *("video_id", "url", "location", "position", "title", "license", "channel"),
+    *("stated_language", "subtitles", "metadata"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda s: s.name)
+def test_stage_declares_fields_that_exist(stage: Stage) -> None:
+    assert set(stage.reads) <= set(FIELD_NAMES)
+    assert set(stage.writes) <= set(FIELD_NAMES)
+    assert not {"outcome", "stage", "reason", "detail"} & {*stage.reads, *stage.writes}
+    assert not LISTED & set(stage.writes)
+    assert len(set(stage.rejects)) == len(stage.rejects)
+    assert hash(stage) == hash(dataclasses.replace(stage))  # type: ignore[type-var]
+
+
+def test_stage_reads_only_what_stages_before_it_write() -> None:
+    known = set(LISTED)
+    for stage in STAGES:
+        lacking = set(stage.reads) - known - {"passages"}  # that is what deciding gives
+        assert lacking == set(), stage.name
+        known |= set(stage.writes)
+    assert set(FIELD_NAMES) - known == {"outcome", "stage", "reason", "detail", "passages"}
+
+
+def test_stages_have_names_of_their_own_and_those_of_their_sections() -> None:
+    names = [stage.name for stage in STAGES]
+    assert len(set(names)) == len(names)
+    for field in dataclasses.fields(Config):
+        section = getattr(Config(), field.name)
+        assert not isinstance(section, Stage) or section.name == field.name
+
+
+def largest(name: str) -> Any:
+    """About the longest value that a stage writes into a field."""
+    longest = {
+        "keyframe_hashes": "f" * 16 * 16,
+        "heard_languages": "{" + ", ".join(f'"l{n}": 0.{"9" * 6}' for n in range(10)) + "}",
+        "retrieved_at": "2026-01-01T00:00:00.000000+00:00",
+    }
+    if name in longest:
+        return longest[name]
+    kind = str(Video.__dataclass_fields__[name].type)
+    if "int" in kind:
+        return 2**40
+    if "Seconds" in kind or "float" in kind:
+        return 12345.678901
+    if "bool" in kind:
+        return False
+    codes = ("language", "text_language", "container", "video_codec", "audio_codec")
+    return "mpeg2video" if name in codes else HEX
+
+
+def full(**identity: Any) -> Video:
+    facts = {name: largest(name) for stage in STAGES for name in stage.writes}
+    video = Video(video_id="x_0123456789abcdef_dup1", passages=HEX, **identity | facts)
+    return video.ended("failed", "transcribe", "download_too_large", HOSTILE)
+
+
+def test_stage_record_with_all_facts_stays_small() -> None:
+    path = "a/" * 100
+    record = full(url=path, location=f"/data/videos/{path}", title="语" * 100, license="CC-BY-4.0")
+    assert len(record.to_json().encode()) < MAX_RECORD_BYTES
+
+
+@pytest.mark.xfail(reason="the list lets in longer addresses and titles than fit", strict=True)
+def test_stage_record_with_the_longest_identity_stays_small() -> None:
+    record = full(url="u" * 1500, location="u" * 1500, title="语" * 300)
+    assert len(record.to_json().encode()) < MAX_RECORD_BYTES
