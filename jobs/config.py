@@ -135,8 +135,8 @@ def config_from(data: Mapping[str, Any], where: str) -> Config:
     listed = [given] if isinstance(given, str) else given
     if not (isinstance(listed, list) and all(isinstance(source, str) for source in listed)):
         raise UsageError(
-            f"{where}: sources: expected one or a list of paths and URLs, in quotes where they look like "
-            f"something else, found {one_line(repr(given), 100)}"
+            f"{where}: sources: expected one or a list of paths and URLs, in quotes where they "
+            f"look like something else, found {one_line(repr(given), 100)}"
         )
     values["sources"] = tuple(listed)
     for key in ("name", "work"):
@@ -202,7 +202,7 @@ def _section(name: str, values: Any, where: str) -> Any:
             )
     sized = {k: _size(name, k, v, where) for k, v in values.items()}
     try:
-        section = TypeAdapter(kind).validate_python(sized)
+        section: Any = TypeAdapter(kind).validate_python(sized)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([name, *(str(part) for part in first["loc"][:1])])

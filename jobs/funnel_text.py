@@ -12,7 +12,7 @@ COLUMNS = ("stage", "in", "rejected", "failed", "left", "hours", "clips", "why")
 
 
 def funnel_table(stats: Mapping[str, Any]) -> Table:
-    """Returns what entered and left each stage, and why the rest did not, as `stats.json` has it."""
+    """Returns what entered and left each stage of `stats.json`, and why the rest did not."""
     table = Table(title="What became of the sources", title_justify="left", box=box.SIMPLE)
     for name in COLUMNS:
         text = name in ("stage", "why")

@@ -104,7 +104,7 @@ class Progress:
         return out
 
     def table(self) -> Table:
-        """Returns the rows as a table: done, hours of video an hour, time left, rejected, failed."""
+        """Returns the rows as a table: done, video hours an hour, time left, rejected, failed."""
         table = Table(
             title=f"{self.title}: {self.total} videos, {self.known} known", title_justify="left"
         )

@@ -191,7 +191,7 @@ def all_reasons(config: Config) -> dict[str, list[str]]:
 
 
 def all_thresholds(config: Config) -> dict[str, list[dict[str, Any]]]:
-    """Returns the thresholds that were applied to each score, with where their numbers come from."""
+    """Returns the thresholds on each score, with where their numbers come from."""
     found: dict[str, list[dict[str, Any]]] = {}
     for rule in rules_of(config.quality):
         if rule.limit is not None:
@@ -323,7 +323,7 @@ def _all_shards(
     before: Mapping[str, Any],
     corpus: Store,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns the entries and the sample rows of all shards, those that stayed and those that were written."""
+    """Returns the entries and the sample rows of all shards, old and new."""
     stayed = {plan.name for plan in plans if plan.kept}
     entries = [entry for entry in before.get("shards", []) if entry["name"] in stayed]
     rows: list[dict[str, Any]] = []

@@ -83,7 +83,7 @@ class Ledger:
         self._flushed = time.monotonic()
 
     def rows(self) -> dict[str, Row]:
-        """Returns the latest row of each video. A segment that cannot be read is as if it were not there."""
+        """Returns the latest row of each video, without those of segments that cannot be read."""
         found: dict[str, Row] = {}
         for name in self.segments:
             with contextlib.suppress(FileNotFoundError):
@@ -132,7 +132,7 @@ class Ledger:
 
 
 def _rows(name: str, data: bytes) -> dict[str, Row]:
-    """Returns the rows of a segment, or none where it is damaged: then their videos are looked up again."""
+    """Returns the rows of a segment; none where it is damaged: they are walked again."""
     try:
         return {texts["video_id"]: Row.from_dict(texts) for texts in _texts(name, data)}
     except (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException):

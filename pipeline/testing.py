@@ -1,4 +1,4 @@
-"""Stages that do on purpose what real ones do by accident, to test engines and stages of one's own with.
+"""Stages that do on purpose what real ones do by accident, to test engines with.
 
 ```python
 from reelscript.pipeline.testing import KillsItsWorker, videos
@@ -6,7 +6,7 @@ from reelscript.pipeline.testing import KillsItsWorker, videos
 ended = list(engine.run([KillsItsWorker()], videos(5, 2), listener))  # videos()[2] kills its worker
 ```
 
-All of them pass through what is not marked, and do their harm to videos with the marker in their id.
+They harm the videos that have the marker in their id, and only measure the others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FOR_EVER_S = 3600.0
 
 
 def videos(count: int, *marked: int) -> list[Video]:
-    """Returns pending videos `v000`, `v001`, ...; those at the indices `marked` bear the marker in their id."""
+    """Returns pending videos `v000`, `v001`, ...; at the indices `marked` the id has the marker."""
     ids = [f"v{n:03d}_{MARKER}" if n in marked else f"v{n:03d}" for n in range(count)]
     return [
         Video(video_id=i, url=f"{i}.mp4", location=f"/nowhere/{i}.mp4", position=n)
@@ -43,7 +43,7 @@ def videos(count: int, *marked: int) -> list[Video]:
 
 
 def noted(log: str | Path) -> list[list[str]]:
-    """Returns the lines that stages have written to a log, split: `open <stage> <pid>` or `<video_id> <stage> <pid>`."""
+    """Returns the lines of a log: ["open", stage, pid] of openings, else [video_id, stage, pid]."""
     path = Path(log)
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -87,7 +87,7 @@ class Fake(Stage):
 
 @dataclass(frozen=True)
 class Counts(Fake):
-    """Measures `factor` times the length of the url, and judges it: for tests of what is remembered.
+    """Measures `factor` times the length of the url and judges it: to see what is remembered.
 
     Attributes:
         factor: a setting that changes the facts.
@@ -170,7 +170,7 @@ class RejectsEvery(Fake):
 
 @dataclass(frozen=True)
 class Raises(Fake):
-    """Raises an error on marked videos: StageError of the kind `kind`, or ValueError where that is None."""
+    """Raises StageError(kind) on marked videos, or ValueError where `kind` is None."""
 
     kind: str | None = None
     message: str = "broken"
@@ -186,14 +186,17 @@ class Raises(Fake):
 
 @dataclass(frozen=True)
 class CannotOpen(Fake):
-    """Finds at opening that the machine is not as it needs it."""
+    """Finds at opening that the machine is not as it needs it: a model is missing."""
+
+    model: str = "none"
 
     name: ClassVar[str] = "cannot_open"
 
     @contextmanager
     def open(self) -> Iterator[Live]:
         """Raises UsageError."""
-        raise UsageError("there is no model 'none' on this machine")
+        if self.model:
+            raise UsageError(f"there is no model {self.model!r} on this machine")
         yield self._live
 
     def act(self, video: Video) -> None:
@@ -202,7 +205,7 @@ class CannotOpen(Fake):
 
 @dataclass(frozen=True)
 class KillsItsWorker(Fake):
-    """Kills the process it runs in, as a decoder that crashes does; only for stages in worker processes."""
+    """Kills the process it runs in, as a decoder that crashes does: never run it in your own."""
 
     name: ClassVar[str] = "kills_its_worker"
 
@@ -227,7 +230,7 @@ class EatsMemory(Fake):
     """Asks for memory and writes to it, up to `most_bytes`.
 
     Attributes:
-        shared: of the kind that RLIMIT_DATA does not count; the stage then stays until it is killed.
+        shared: of the kind that RLIMIT_DATA does not count; it is then kept until the worker dies.
     """
 
     most_bytes: int = 1 << 30

@@ -79,7 +79,7 @@ class Workspace:
     # Results: named by what went in.
 
     def remembered(self, kind: str, key: str) -> dict[str, Any] | None:
-        """Returns what `remember` stored under (kind, key), or None where nothing is there or it is damaged."""
+        """Returns what `remember` stored under (kind, key); None where it is not or is damaged."""
         try:
             found = json.loads(self.store.get(f"results/{kind}/{key[:2]}/{key}.json"))
         except (FileNotFoundError, ValueError):

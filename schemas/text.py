@@ -41,7 +41,7 @@ def canonical_json(value: Any) -> bytes:
 def json_bytes(text: str) -> bytes:
     """Returns JSON text as UTF-8.
 
-    The half surrogate pairs by which Python holds a file name that is not UTF-8 become JSON's escapes.
+    The lone surrogates by which Python holds a file name that is no UTF-8 become JSON's escapes.
     """
     return text.encode("utf-8", "backslashreplace")
 
@@ -49,7 +49,7 @@ def json_bytes(text: str) -> bytes:
 def digest(value: Any) -> str:
     """Returns the sha256 (64 hex digits) of a JSON text of `value`.
 
-    The text is ASCII, so that a file name that is no UTF-8 (lone surrogates in Python) has a digest too.
+    The text is ASCII, so that a file name that is no UTF-8 (lone surrogates in Python) has one.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -205,7 +205,7 @@ def test_config_refuses_files_that_are_no_config(
 
 
 def test_config_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no config file .*none.yaml"):
+    with pytest.raises(UsageError, match=r"there is no config file .*none.yaml"):
         load_config(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match="is not a YAML config"):
         load_config(tmp_path)
@@ -295,7 +295,7 @@ def test_config_takes_a_larger_model_where_there_is_a_gpu(monkeypatch: pytest.Mo
 
 
 def test_config_refuses_an_english_only_model_that_would_judge_languages(english: str) -> None:
-    with pytest.raises(UsageError, match="knows only English.*speech.language_model.*language=en"):
+    with pytest.raises(UsageError, match=r"knows only English.*speech.language_model.*language=en"):
         resolved(asked(transcribe__model=english))
     with pytest.raises(UsageError, match="knows only English and writes fluent English"):
         resolved(asked(transcribe__model=english, speech__language_model=english))
@@ -314,22 +314,22 @@ def test_config_lets_an_english_only_model_transcribe_what_is_known_to_be_englis
 def test_config_refuses_languages_that_the_model_does_not_know(
     english: str, multilingual: str
 ) -> None:
-    with pytest.raises(UsageError, match="speech.language is 'de', but .* knows only English"):
+    with pytest.raises(UsageError, match=r"speech.language is 'de', but .* knows only English"):
         resolved(asked(transcribe__model=english, speech__language="de"))
     others = {"speech__language_model": multilingual, "language__accept": "[en, de]"}
-    with pytest.raises(UsageError, match="language.accept names de, but .* only English"):
+    with pytest.raises(UsageError, match=r"language.accept names de, but .* only English"):
         resolved(asked(transcribe__model=english, **others))
 
 
 def test_config_names_the_nearest_of_an_unknown_model(tmp_path: Path) -> None:
     pytest.importorskip("faster_whisper")
-    with pytest.raises(UsageError, match="no Whisper model 'smal'.* did you mean 'small'?"):
+    with pytest.raises(UsageError, match=r"no Whisper model 'smal'.* did you mean 'small'?"):
         resolved(asked(transcribe__model="smal"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no model.bin"):
+    with pytest.raises(UsageError, match=r"holds no model.bin"):
         resolved(asked(transcribe__model=str(tmp_path / "empty")))
 
 
 def test_config_from_plain_data_says_where_it_comes_from() -> None:
-    with pytest.raises(UsageError, match="^here: there is no section 'x'"):
+    with pytest.raises(UsageError, match=r"^here: there is no section 'x'"):
         config_from({"x": 1}, "here")

@@ -27,7 +27,8 @@ TEXTS = {
     "de": "Heute Morgen gehen wir am Fluss entlang und zählen die Boote unter der alten Brücke.",
     "es": "Esta mañana caminamos junto al río y contamos los barcos que pasan bajo el puente.",
     "fr": "Ce matin nous marchons le long de la rivière et nous comptons les bateaux du pont.",
-    "zh": "今天早上我们沿着河边散步，数一数从桥下经过的小船，然后坐在树下休息，听孩子们唱歌，看见远处的山和天上的白云，非常高兴。",
+    "zh": "今天早上我们沿着河边散步，数一数从桥下经过的小船，"
+    "然后坐在树下休息，听孩子们唱歌，看见远处的山和天上的白云，非常高兴。",
 }
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ def store() -> Store:
     return Store(f"memory://{uuid.uuid4().hex}")
 
 
-def rows(count: int, fingerprint: str = "f", **facts: object) -> list[Row]:
+def rows(count: int, fingerprint: str = "f", **facts: Any) -> list[Row]:
     return [
         Row(fingerprint, dataclasses.replace(v, **facts), {"probe": 0.5}) for v in videos(count)
     ]
@@ -70,10 +71,13 @@ def test_ledger_flushes_when_rows_wait_too_long(
 def test_ledger_keeps_what_was_added_before_an_error(
     store: Store, error: type[BaseException]
 ) -> None:
-    ledger = Ledger(store)
-    with pytest.raises(error), ledger:
-        ledger.add(rows(1)[0])
-        raise error
+    def broken_build() -> None:
+        with Ledger(store) as ledger:
+            ledger.add(rows(1)[0])
+            raise error
+
+    with pytest.raises(error):
+        broken_build()
     assert Ledger(store).rows() == by_id(rows(1))
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -74,7 +74,7 @@ def log(tmp_path: Path) -> str:
 
 
 def ran(
-    engine: LocalEngine, stages: list[Stage], given: list[Video], heard: Heard | None = None
+    engine: LocalEngine, stages: Sequence[Stage], given: list[Video], heard: Heard | None = None
 ) -> list[Video]:
     """The videos after the stages, in the order in which they were given; each of them once."""
     found = list(engine.run(stages, given, heard or Heard()))
@@ -83,7 +83,7 @@ def ran(
     return [by_id[v.video_id] for v in given]
 
 
-def in_one_process(stages: list[Stage], given: list[Video], folder: Path) -> list[Video]:
+def in_one_process(stages: Sequence[Stage], given: list[Video], folder: Path) -> list[Video]:
     """What an engine must come to, from a plain loop."""
     live = Stages()
     workspace = Workspace(Store(f"memory://{uuid.uuid4().hex}"), folder)
@@ -147,6 +147,7 @@ def test_local_engine_takes_videos_as_it_needs_them(engine: Engine) -> None:
     running = engine(1).run([Waits()], source(), Heard())
     next(running)
     assert len(taken) < 20
+    assert isinstance(running, Generator)
     running.close()
 
 
@@ -283,6 +284,7 @@ def test_local_engine_stops_where_the_machine_is_at_fault(engine: Engine) -> Non
 def test_local_engine_stops_when_nobody_listens_any_more(engine: Engine) -> None:
     running = engine(2).run([Waits(wait_s=0.02), Hangs()], videos(6, 5), Heard())
     next(running)
+    assert isinstance(running, Generator)
     running.close()
 
 

@@ -17,6 +17,7 @@ from reelscript.schemas.clip import Segment
 from reelscript.schemas.transcript import Word
 from reelscript.schemas.video import Video
 from reelscript.transforms.segment import (
+    CLAUSE_PAUSE_S,
     COST_OF_LENGTH,
     COST_OF_MID_SENTENCE,
     COST_OF_SHORT,
@@ -138,6 +139,8 @@ def cost_of_clip(
         pause_s = times(words[end])[0] - end_s
         if text and text[-1] in ".?!…。？！।؟։":
             cost -= REWARD_OF_SENTENCE_END
+        elif text and text[-1] in ",;:–—，、；：" and pause_s >= CLAUSE_PAUSE_S:
+            cost += 0.0
         elif pause_s >= FULL_PAUSE_S:
             cost += COST_OF_MID_SENTENCE * (1 - PAUSE_RELIEF)
         else:
@@ -213,6 +216,15 @@ def test_segment_pads_a_clip_with_the_silence_around_it_but_leaves_the_next_one_
     one, two = SegmentWords(pad_before_s=0.2, pad_after_s=0.4).cut(first + second, 9.0, True)
     assert (one.start_s, one.end_s) == pytest.approx((0.8, 4.6))  # half of the pause of 0.2 s
     assert (two.start_s, two.end_s) == pytest.approx((4.6, 8.1))
+
+
+def test_segment_padding_makes_no_clip_longer_than_allowed() -> None:
+    """A millisecond to spare, of which each side would get a half and round it up."""
+    for start_ms in range(1000, 1100):
+        words = spoken((" So", start_ms / 1000, (start_ms + 14_999) / 1000))
+        (clip,) = SegmentWords(max_s=15.0).cut(words, 30.0, True)
+        assert clip.within_bounds
+        assert 14.999 - 1e-6 <= clip.end_s - clip.start_s <= 15.0 + 1e-6
 
 
 def test_segment_never_leaves_the_video() -> None:

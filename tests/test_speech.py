@@ -1,4 +1,4 @@
-"""Is anybody speaking, in an accepted language: the judgement over facts, and how votes are put together."""
+"""Is anybody speaking, in an accepted language: judged over facts, and votes put together."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def reason(stage: Speech, **facts: Any) -> str | None:
     try:
         stage.judge(video)
     except Reject as no:
-        assert no.reason in stage.rejects
-        assert no.detail
-        return no.reason
+        return no.reason if no.reason in stage.rejects and no.detail else "not one of its reasons"
     return None
 
 
@@ -102,7 +100,7 @@ def test_speech_thresholds_are_no_part_of_what_facts_depend_on() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from("en de fr es".split()), st.floats(0, 1)),
+    st.dictionaries(st.sampled_from(["en", "de", "fr", "es"]), st.floats(0, 1)),
     st.permutations(("en", "de")),
 )
 def test_speech_spoken_language_is_the_likeliest_accepted_one(
@@ -133,7 +131,7 @@ votes_ = st.lists(
         LanguageVote,
         st.integers(1, 3000).map(lambda n: Span(0.0, n / 100)),
         st.dictionaries(
-            st.sampled_from("en de fr es it".split()),
+            st.sampled_from(["en", "de", "fr", "es", "it"]),
             st.integers(0, 1000).map(lambda n: n / 1000),
             min_size=1,
         ),

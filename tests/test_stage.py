@@ -158,7 +158,8 @@ class Peeks(Stage):
 
 
 def test_stage_cannot_see_or_fill_what_it_does_not_declare(workspace: Workspace) -> None:
-    whole = Video(**{name: HEX for name in FIELD_NAMES} | {"outcome": "pending", "position": 0})
+    everything: dict[str, Any] = dict.fromkeys(FIELD_NAMES, HEX)
+    whole = Video(**everything | {"outcome": "pending", "position": 0})
     after, _ = applied(Peeks(), whole, workspace)
     assert after.outcome == "pending"
     assert set(str(after.channel).split(",")) == {"duration_s", *ALWAYS_SEEN}

@@ -2,7 +2,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -107,7 +107,7 @@ ESCAPING += ["a\\b", "..\\x", "a\0b", "/a", "//host/share"]
 
 @pytest.mark.parametrize("name", ESCAPING)
 def test_store_refuses_names_that_escape(store: Store, name: str, tmp_path: Path) -> None:
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: store.put(name, b"x"),
         lambda: store.put_if_absent(name, b"x"),
         lambda: store.put_file(name, Path(__file__)),

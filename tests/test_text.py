@@ -77,7 +77,21 @@ def test_text_canonical_json_reads_back_and_has_one_spelling(value: Any) -> None
 
     assert canonical_json(turned(value)) == data
     assert canonical_json(json.loads(data)) == data
-    assert digest(value) == hashlib.sha256(data).hexdigest()
+    assert digest(turned(value)) == digest(value)
+    ascii_json = json.dumps(json.loads(data), sort_keys=True, separators=(",", ":"))
+    assert digest(value) == hashlib.sha256(ascii_json.encode()).hexdigest()
+
+
+@given(plain, plain)
+def test_text_digests_differ_where_values_do(one: Any, other: Any) -> None:
+    assert (digest(one) == digest(other)) == (canonical_json(one) == canonical_json(other))
+
+
+def test_text_half_a_surrogate_pair_is_stored_and_read_back() -> None:
+    """So Python holds a file name that is no UTF-8."""
+    value = {"url": b"caf\xe9.mp4".decode("utf-8", "surrogateescape")}
+    assert json.loads(canonical_json(value)) == value
+    assert len(digest(value)) == 64
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -103,10 +117,18 @@ def test_text_sample_key_says_milliseconds(start_ms: int) -> None:
 
 
 CONTRACT = {
-    "videos": (VIDEOS, "video_id url outcome stage reason detail duration_s language license source_sha256 clips_kept clips_rejected"),
+    "videos": (
+        VIDEOS,
+        "video_id url outcome stage reason detail duration_s language license source_sha256 "
+        "clips_kept clips_rejected",
+    ),
     "clips": (CLIPS, "video_id clip_index start_s end_s text outcome reason sample_key"),
-    "samples": (SAMPLES, "key shard split video_id start_s end_s duration_s clips language text mp4_offset mp4_size mp4_sha256 json_offset json_size txt_offset txt_size"),
-}  # fmt: skip
+    "samples": (
+        SAMPLES,
+        "key shard split video_id start_s end_s duration_s clips language text mp4_offset mp4_size "
+        "mp4_sha256 json_offset json_size txt_offset txt_size",
+    ),
+}
 
 
 @pytest.mark.parametrize("table", CONTRACT)

@@ -116,9 +116,10 @@ class SegmentWords(Stage):
     ) -> Segment:
         """Returns the clip of words[first:end], grown into free silence: its pads, and to min_s."""
         start_s, end_s = start_of(words[first]), end_of(words[end - 1])
-        spare_s = self.max_s - (end_s - start_s)
-        end_s += max(0.0, min(self.pad_after_s, (free_to_s - end_s) / 2, spare_s / 2))
-        start_s -= max(0.0, min(self.pad_before_s, start_s - free_from_s, spare_s / 2))
+        # In whole milliseconds on each side: rounded apart, two halves would be a longer clip.
+        spare_s = math.floor(1000 * (self.max_s - (end_s - start_s)) / 2) / 1000
+        end_s = ms(end_s + max(0.0, min(self.pad_after_s, (free_to_s - end_s) / 2, spare_s)))
+        start_s = ms(start_s - max(0.0, min(self.pad_before_s, start_s - free_from_s, spare_s)))
         lack_s = max(0.0, self.min_s - (end_s - start_s))
         end_s += min(self.widen_s, max(0.0, free_to_s - end_s), lack_s)
         lack_s = max(0.0, self.min_s - (end_s - start_s))

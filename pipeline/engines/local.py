@@ -201,9 +201,7 @@ class _Supervisor:
             self.chains[number][0].name,
             time.monotonic(),
         )
-        with contextlib.suppress(
-            OSError
-        ):  # it died while idle: then its pipe says so, and it is buried
+        with contextlib.suppress(OSError):  # it died while idle: its pipe ends, and it is buried
             to.pipe.send((number, video))
 
     def _try_alone(self, number: int, video: Video) -> None:

@@ -39,10 +39,20 @@ class Stages:
 
         def call(video: Video, workspace: Workspace) -> Video:
             if stage not in self._live:
-                self._live[stage] = self._stack.enter_context(stage.open())
+                self._live[stage] = self._opened(stage)
             return self._live[stage](video, workspace)
 
         return call
+
+    def _opened(self, stage: Stage) -> Live:
+        """Returns the live function; what is missing on this machine is no fault of a video."""
+        try:
+            return self._stack.enter_context(stage.open())
+        except ImportError as error:
+            raise UsageError(
+                f"the stage {stage.name} needs {error.name}, which is not installed: "
+                "pip install 'reelscript[asr]'"
+            ) from error
 
     def close(self) -> None:
         """Closes every stage that was opened."""
