@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
+import os
 import shutil
+import socket
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from reelscript.jobs.config import Config, load_config, resolved
@@ -25,7 +30,7 @@ from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip, Passage
 from reelscript.schemas.tables import CLIPS
-from reelscript.schemas.text import digest
+from reelscript.schemas.text import digest, one_line
 from reelscript.schemas.video import Video
 
 DONE, TOO_MANY_FAILED = 0, 3
@@ -89,6 +94,7 @@ def build(
     asked, base = _asked(config, sources, settings)
     videos = list_sources(list(asked.sources), base)
     videos = videos if limit is None else videos[:limit]
+    asked = dataclasses.replace(asked, name=asked.name or one_line(Path(str(out)).name))
     asked = resolved(asked, all(v.stated_language for v in videos if v.pending))
     corpus = Store(str(out))
     work = Store(asked.work or f"{str(out).rstrip('/')}.work")
@@ -261,13 +267,16 @@ def _with_passages(
 
 @contextmanager
 def _scratch(work: Store) -> Iterator[Path]:
-    """Gives a scratch folder on this machine for the time of a build."""
-    import tempfile
-
+    """Gives a scratch folder on this machine for the time of a build, and removes dead builds'."""
     root = work.local_root
+    owner = f"scratch-{socket.gethostname()}"
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=root))
+        for left in root.glob(f"{glob.escape(owner)}-*-*"):
+            pid = left.name.split("-")[-2]
+            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{owner}-{os.getpid()}-", dir=root))
     try:
         yield folder
     finally:

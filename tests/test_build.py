@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -230,3 +231,21 @@ def test_open_reads_what_was_built(demo_corpus: Path) -> None:
     pictures = samples[0].frames(count=12)
     assert pictures.shape[0] == 12
     assert pictures.std() > 5  # a picture, not a blank
+
+
+def test_build_killed_goes_on_as_if_nothing_had_happened(demo_corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    shutil.copytree(EXAMPLES, folder)
+    settings = [item for setting in MODELS for item in ("--set", setting)]
+    command = [sys.executable, "-m", "reelscript.jobs.cli", "build", str(folder), "--quiet"]
+    for after_s in (2.0, 5.0):
+        run = subprocess.Popen([*command, "-o", str(tmp_path / "out"), *settings])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(after_s)
+        run.kill()
+        run.wait()
+    built(folder, tmp_path / "out", workers=2)
+    for table in ("videos", "clips", "samples"):
+        assert rows(tmp_path / "out", table) == rows(demo_corpus, table)
+    assert shard_bytes(tmp_path / "out") == shard_bytes(demo_corpus)
+    assert not list((tmp_path / "out.work").glob("scratch-*"))

@@ -111,6 +111,33 @@ def test_speech_windows_are_disjoint_short_on_ticks_and_hold_all_voice(track: Tr
         assert held_s >= span.duration_s - 2 * TICK_S - 1e-9
 
 
+@given(
+    st.lists(st.tuples(st.integers(10, 300), st.integers(40, 1600)), min_size=1, max_size=40),
+    st.integers(0, 99),
+)
+def test_speech_windows_of_fluent_speech_stay_short_with_their_padding(
+    parts: list[tuple[int, int]], start: int
+) -> None:
+    """Pauses up to 3 s, utterances up to 16 s, in ticks: windows come out nearly full."""
+    at, spans = start, []
+    for pause, length in parts:
+        spans.append(Span((at + pause) / 100, (at + pause + length) / 100))
+        at += pause + length
+    windows = speech_windows(spans, np.zeros(at, np.float32), at / 100 + 1.0)
+    assert max(w.duration_s for w in windows) <= WINDOW_S + 1e-9
+    for span in spans:
+        (own,) = [w for w in windows if w.start_s - 1e-9 <= span.start_s < w.end_s]
+        assert span.end_s <= own.end_s + 2 * TICK_S  # no utterance that fits is cut
+
+
+def test_speech_windows_leave_room_for_the_silence_around_them() -> None:
+    """29.6 s of speech fit into 30 s, but not with 0.4 s of silence on either side."""
+    spans = [Span(1.0, 15.0), Span(15.5, 30.6), Span(40.0, 41.0)]
+    windows = speech_windows(spans, np.zeros(1500, np.float32), 50.0)
+    assert len(windows) == 2
+    assert windows[0].end_s < 15.5
+
+
 def test_speech_windows_close_at_the_longest_late_pause() -> None:
     """Voice with pauses at 5 s (2 s long), 24 s (1 s) and 27 s (0.3 s): it is cut in the second."""
     spans = [Span(0.0, 5.0), Span(7.0, 24.0), Span(25.0, 27.0), Span(27.3, 29.0), Span(29.5, 40.0)]
