@@ -137,11 +137,10 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
         raise
     except StageError as error:
         video = video.ended("failed", stage.name, error.kind, error.detail)
-    except MemoryError:
-        video = video.ended("failed", stage.name, "out_of_memory", "more than its worker may use")
     except Exception as error:  # whatever a hostile file makes a library raise
         trace = traceback.format_exc()
-        video = video.ended("failed", stage.name, "error", f"{type(error).__name__}: {error}")
+        reason = "out_of_memory" if isinstance(error, MemoryError) else "error"
+        video = video.ended("failed", stage.name, reason, f"{type(error).__name__}: {error}")
     timing = Timing(
         video.video_id,
         stage.name,

@@ -256,7 +256,11 @@ def test_local_engine_bounds_the_memory_that_a_stage_asks_for(engine: Engine) ->
     small = engine(2)
     small.max_memory_bytes = ROOM_BYTES
     found = ran(small, [EatsMemory(most_bytes=4 * ROOM_BYTES), Counts()], videos(4, 1))
-    assert outcomes(found) == [("pending", None), ("failed", "error"), *[("pending", None)] * 2]
+    assert outcomes(found) == [
+        ("pending", None),
+        ("failed", "out_of_memory"),
+        *[("pending", None)] * 2,
+    ]
     assert "MemoryError" in str(found[1].detail)
 
 
@@ -334,9 +338,17 @@ def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil
 def test_local_engine_interrupted_leaves_no_process(
     hanging: tuple[subprocess.Popen[str], list[psutil.Process]],
 ) -> None:
-    """Ctrl-C in a terminal goes to all of them at once; no one says a word."""
+    """Ctrl-C in a terminal goes to all of them at once; no one says a word.
+
+    Python may lose one interrupt (an exception raised inside a destructor is dropped), so it is
+    pressed again, as a person would.
+    """
     run, workers = hanging
-    os.killpg(run.pid, signal.SIGINT)
+    for _ in range(3):
+        os.killpg(run.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(timeout=20)
+            break
     _, said = run.communicate(timeout=30)
     assert (run.returncode, said) == (130, "")
     _, alive = psutil.wait_procs(workers, timeout=10)

@@ -197,7 +197,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07 line\nline\r\u202egnp.exe\u2028 \udcff" + "x"
         (StageError("http_404", HOSTILE), "http_404"),
         (ValueError(HOSTILE), "error"),
         (OSError(28, HOSTILE), "error"),
-        (MemoryError(), "error"),
+        (MemoryError(), "out_of_memory"),
         (RecursionError(HOSTILE), "error"),
         (AssertionError(HOSTILE), "error"),
         (KeyError(HOSTILE), "error"),
