@@ -7,9 +7,7 @@ removed.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,17 +17,12 @@ import pyarrow.parquet as pq
 
 from reelscript.jobs.card import dataset_card
 from reelscript.jobs.config import Config
+from reelscript.jobs.provenance import all_reasons, all_thresholds, versions
 from reelscript.jobs.report import report_html
 from reelscript.jobs.stats import statistics
 from reelscript.pipeline.decide import Decision
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.plan import Planned, PreviousShard, ShardPlan, plan_shards, previous_shards
-from reelscript.pipeline.rules import (
-    DUPLICATE_CONTENT,
-    PASSAGE_TOO_SHORT,
-    quality_reasons,
-    rules_of,
-)
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip
@@ -45,7 +38,6 @@ HOUR_S = 3600.0
 WRITERS = (
     2  # shards written at once: reading, hashing and writing, which Python does outside its lock
 )
-PACKAGES = ("reelscript", "faster-whisper", "ctranslate2", "av", "langdetect", "pyarrow", "numpy")
 
 
 def publish(
@@ -167,79 +159,6 @@ def videos_table(decision: Decision, cpu_s: Mapping[str, Mapping[str, float]]) -
     return pa.Table.from_pylist(rows, schema=VIDEOS)
 
 
-def versions(config: Config) -> dict[str, Any]:
-    """Returns what the corpus was made with: packages and the kind of machine."""
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    device = {"machine": platform.machine(), "cpu": _cpu_name(), "device": config.transcribe.device}
-    return {"python": platform.python_version(), "packages": packages, "hardware": device}
-
-
-def all_reasons(config: Config) -> dict[str, list[str]]:
-    """Returns every reason that every stage may give, in the order of the pipeline."""
-    reasons = {stage.name: list(stage.rejects) for stage in config.measuring()}
-    return reasons | {
-        "dedup": [DUPLICATE_CONTENT],
-        "quality": quality_reasons(config.quality),
-        "passage": [PASSAGE_TOO_SHORT],
-        "encode": list(config.encode.rejects),
-    }
-
-
-def all_thresholds(config: Config) -> dict[str, list[dict[str, Any]]]:
-    """Returns the thresholds on each score, with where their numbers come from."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for rule in rules_of(config.quality):
-        if rule.limit is not None:
-            name = f"{'video' if rule.of_video else 'clip'}.{rule.score}"
-            said = {
-                "setting": f"quality.{rule.setting}",
-                "value": rule.limit,
-                "side": rule.side,
-                "origin": rule.origin,
-            }
-            found.setdefault(name, []).append(said)
-    early = [
-        ("duration_s", "probe.min_s", config.probe.min_s, "min"),
-        ("duration_s", "probe.max_s", config.probe.max_s, "max"),
-        ("static_share", "glance.max_static_share", config.glance.max_static_share, "max"),
-        ("speech_share", "speech.min_share", config.speech.min_share, "min"),
-        (
-            "voice_probability",
-            "speech.min_voice_probability",
-            config.speech.min_voice_probability,
-            "min",
-        ),
-        (
-            "language_probability",
-            "speech.certain_probability",
-            config.speech.certain_probability,
-            "min",
-        ),
-        ("language_agreement", "speech.min_agreement", config.speech.min_agreement, "min"),
-        (
-            "text_language_probability",
-            "language.min_text_probability",
-            config.language.min_text_probability,
-            "min",
-        ),
-    ]
-    for score, setting, value, side in early:
-        if value is not None:
-            said = {
-                "setting": setting,
-                "value": value,
-                "side": side,
-                "origin": "see docs/settings.md",
-            }
-            found.setdefault(f"video.{score}", []).append(said)
-    return found
-
-
 def _standing(corpus: Store) -> dict[str, Any]:
     """Returns the dataset.json that stands, or nothing."""
     try:
@@ -352,17 +271,6 @@ def _costs(
             cost["cpu_s"] = round(cost["cpu_s"] + seconds, 4)
             cost["videos"] += 1
     return costs
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - no file on other systems
-            return next(
-                (line.partition(":")[2].strip() for line in file if line.startswith("model name")),
-                "unknown",
-            )
-    except OSError:
-        return platform.processor() or "unknown"
 
 
 def _json(value: Any) -> bytes:
