@@ -18,15 +18,15 @@ from reelscript.schemas.transcript import Span, Voice, Window, Word
 from reelscript.schemas.video import Video
 from reelscript.transforms import whisper
 from reelscript.transforms.align import LONGEST_WORD_S
-from reelscript.transforms.transcribe import (
+from reelscript.transforms.recogniser import (
     SHIFT_S,
     WINDOWS_A_CALL,
     Decoded,
     Recogniser,
-    Transcribe,
     cut_around,
     spans_of,
 )
+from reelscript.transforms.transcribe import Transcribe
 
 STAGE = Transcribe(model="tiny.en", accept=("en",))
 RUNGS = ["wider_beam", "cut_at_pause", "cut_at_missed", "shifted"]
