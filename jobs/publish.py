@@ -58,14 +58,15 @@ def publish(
     """
     before = _standing(corpus)
     release = before.get("release", -1) + 1
-    previous = _previous(corpus, before) if before else []
+    standing = _sample_rows(corpus) if before else []
+    previous = _previous(corpus, before, standing)
     keys = {
         p.key: video for video in decision.videos for p in decision.passages.get(video.video_id, ())
     }
     planned = list(_planned(decision, workspace))
     plans = plan_shards(planned, previous, config.shard.target_bytes, release)
     written = _write(plans, keys, decision, workspace, corpus)
-    entries, rows = _all_shards(plans, written, before, corpus)
+    entries, rows = _all_shards(plans, written, before, standing)
     tables = {
         "videos": videos_table(decision, cpu_s),
         "clips": decision.clips,
@@ -176,18 +177,25 @@ def _standing(corpus: Store) -> dict[str, Any]:
     return found
 
 
-def _previous(corpus: Store, before: Mapping[str, Any]) -> list[PreviousShard]:
+def _sample_rows(corpus: Store) -> list[dict[str, Any]]:
+    """Returns the rows of the samples.parquet that stands."""
+    with corpus.open_read("samples.parquet") as file:
+        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    return rows
+
+
+def _previous(
+    corpus: Store, before: Mapping[str, Any], standing: Sequence[Mapping[str, Any]]
+) -> list[PreviousShard]:
     """Returns the shards that stand and that dataset.json lists, as samples.parquet has them.
 
     After a crash between the two, samples.parquet may tell of shards that were never committed,
     and lack others.
     """
-    with corpus.open_read("samples.parquet") as file:
-        rows = pq.read_table(file).to_pylist()
-    listed = {entry["name"]: entry for entry in before["shards"]}
+    listed = {entry["name"]: entry for entry in before.get("shards", [])}
     return [
         shard
-        for shard in previous_shards(rows)
+        for shard in previous_shards(standing)
         if len(shard.samples) == listed.get(shard.name, {}).get("samples")
         and corpus.exists(f"shards/{shard.name}")
     ]
@@ -240,15 +248,12 @@ def _all_shards(
     plans: Sequence[ShardPlan],
     written: Mapping[str, WrittenShard],
     before: Mapping[str, Any],
-    corpus: Store,
+    standing: Sequence[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Returns the entries and the sample rows of all shards, old and new."""
     stayed = {plan.name for plan in plans if plan.kept}
     entries = [entry for entry in before.get("shards", []) if entry["name"] in stayed]
-    rows: list[dict[str, Any]] = []
-    if stayed:
-        with corpus.open_read("samples.parquet") as file:
-            rows = [row for row in pq.read_table(file).to_pylist() if row["shard"] in stayed]
+    rows = [row for row in standing if row["shard"] in stayed]
     for shard in written.values():
         entries.append(shard.entry)
         rows += shard.rows
