@@ -5,6 +5,8 @@ ReelscriptError
  |- UsageError      the command line, the config or the machine is not as needed: exit 2,
  |                  one sentence
  |- DataError       a corpus or a store is not as it should be: exit 1
+ |- StorageError    what is written cannot be stored (a full disk, a lost mount): the build stops,
+ |                  exit 1, nobody is blamed, the same command goes on
  |- StageError      a source is broken in a known way: the row becomes failed(stage, kind)
 Reject              not an error: a stage does not want this video, and says why
 ```
@@ -29,6 +31,14 @@ class UsageError(ReelscriptError):
 
 class DataError(ReelscriptError):
     """What lies on disk is not what it should be."""
+
+
+class StorageError(ReelscriptError):
+    """What the build writes cannot be stored, or not be read back; no source is at fault.
+
+    One sentence: where, what the system said. The build stops at once and blames no video, so that
+    the same command goes on when there is room again.
+    """
 
 
 class StageError(ReelscriptError):

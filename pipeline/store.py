@@ -8,6 +8,7 @@ behave alike. A reader sees an object whole or not at all.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -76,6 +77,58 @@ class Store:
         """
         if not self.exists(name):
             self.put(name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Stores an object if none of that name is there, and returns whether it did.
+
+        Of several who create one name at once, one succeeds.
+        """
+        path = self._path(name)
+        if self.local_root is None:
+            try:
+                self._place[0].pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".part-{uuid.uuid4().hex}")
+        try:
+            part.write_bytes(data)
+            os.link(part, target)
+        except FileExistsError:
+            return False
+        finally:
+            part.unlink(missing_ok=True)
+        return True
+
+    def copy(self, source: str, target: str) -> None:
+        """Stores an object under another name too, in place of one of that name.
+
+        On a local disk both names are of one file where the file system can do that: objects are
+        replaced, never changed.
+        """
+        old, new = self._path(source), self._path(target)
+        if self.local_root is None:
+            self._place[0].cp_file(old, new)
+            return
+        with _whole_file(Path(new)) as part:
+            try:
+                os.link(old, part)
+            except FileNotFoundError:
+                raise
+            except OSError:  # a file system without links
+                shutil.copyfile(old, part)
+
+    def move(self, source: str, target: str) -> None:
+        """Gives an object another name, in place of one of that name."""
+        if self.local_root is None:
+            self.copy(source, target)
+            self.delete(source)
+            return
+        new = Path(self._path(target))
+        new.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self._path(source), new)
 
     def get(self, name: str) -> bytes:
         """Returns an object. Raises FileNotFoundError where there is none of that name."""
