@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
-import os
-import shutil
-import socket
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config, load_config, resolved
+from reelscript.jobs.encode import encode
+from reelscript.jobs.measure import AtOnce, Measured, as_measured, measure
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.publish import publish
-from reelscript.jobs.sources import list_sources, signature
-from reelscript.pipeline.decide import Decision, decide, with_encode_failures
+from reelscript.jobs.room import Room
+from reelscript.jobs.runner import Runner
+from reelscript.jobs.scratch import scratch_folder
+from reelscript.jobs.sources import list_sources
+from reelscript.pipeline.clips import clips_of
+from reelscript.pipeline.decide import Decision, decide
 from reelscript.pipeline.engines.local import LocalEngine, default_workers
-from reelscript.pipeline.errors import UsageError
-from reelscript.pipeline.ledger import Ledger, Row, with_facts_of
-from reelscript.pipeline.stage import Timing
+from reelscript.pipeline.errors import DamagedArtefact, UsageError
+from reelscript.pipeline.ledger import ENCODED, MEASURED, Ledger
+from reelscript.pipeline.runs import Run
 from reelscript.pipeline.store import Store
+from reelscript.pipeline.turns import turn
 from reelscript.pipeline.workspace import Workspace
-from reelscript.schemas.clip import Clip, Passage
-from reelscript.schemas.tables import CLIPS
-from reelscript.schemas.text import digest, one_line
-from reelscript.schemas.video import Video
+from reelscript.schemas.text import one_line
+from reelscript.schemas.videos import Videos
 
 DONE, TOO_MANY_FAILED = 0, 3
 DEFAULT_MAX_FAILED = 0.2
@@ -66,7 +66,9 @@ def build(
     limit: int | None = None,
     retry_failed: str | None = None,
     max_failed: float = DEFAULT_MAX_FAILED,
+    publish_only: bool = False,
     progress: Progress | None = None,
+    command: str = "the same call of reelscript.build",
 ) -> Built:
     """Builds a corpus and returns what was made; the same call again goes on where one ended.
 
@@ -82,154 +84,98 @@ def build(
         retry_failed: "all" or a reason: sources that failed (for it) in an earlier build are
             tried again.
         max_failed: share of failed sources above which the exit code is 3.
+        publish_only: measure nothing more: a release of what is finished; all other sources are
+            `failed(acquire, pending)` in it, and are measured by the next build.
         progress: shows how it goes.
+        command: what goes on after a crash, as `reelscript status` shows it.
 
     Raises:
-        UsageError: the config or a source list is wrong, or a model is not to be had.
+        UsageError: the config or a source list is wrong, a model is not to be had, or another build
+            is at work in the same work folder.
+        StorageError: the disk is full or gone. What was finished is saved; the same call goes on.
 
     Note:
         Workers are started with the `spawn` method: a script that calls this needs
         `if __name__ == "__main__":`.
     """
-    asked, base = _asked(config, sources, settings)
-    videos = list_sources(list(asked.sources), base)
-    videos = videos if limit is None else videos[:limit]
-    asked = dataclasses.replace(asked, name=asked.name or one_line(Path(str(out)).name))
-    asked = resolved(asked, all(v.stated_language for v in videos if v.pending))
-    corpus = Store(str(out))
-    work = Store(asked.work or f"{str(out).rstrip('/')}.work")
     progress = progress or Progress(None)
-    with _scratch(work) as scratch:
-        engine = LocalEngine(work, scratch, workers or default_workers(), gpus)
+    listed, asked = prepared(*sources, out=out, config=config, settings=settings, limit=limit)
+    corpus, work = Store(str(out), durable=True), work_of(asked, out)
+    verb = "publish" if publish_only else "build"
+    with Run(work, verb, command, progress.snapshot) as run, scratch_folder(work) as scratch:
         workspace = Workspace(work, scratch)
-        measured = measure(videos, asked, engine, workspace, progress, retry_failed)
-        decision = decide(
-            [row.video for row in measured],
-            clips_of((row.video for row in measured), workspace),
-            asked.quality,
-            asked.dedup,
-            asked.passage,
-            asked.shard.split_of,
-        )
-        decision, encode_cpu_s = encode(decision, asked, engine, workspace, progress)
-        cpu_s = {
-            row.video.video_id: row.cpu_s | encode_cpu_s.get(row.video.video_id, {})
-            for row in measured
-        }
-        dataset, stats = publish(corpus, workspace, asked, decision, cpu_s)
+        engine = LocalEngine(work, scratch, workers or default_workers(), gpus)
+        runner = Runner(engine, workspace, progress, Room(asked.work, workspace))
+        with _mended(work):
+            decision, cpu_s = _decided(listed, asked, runner, publish_only, retry_failed)
+            progress.doing("wait for another release to be published")
+            with turn(work, run) as still_mine:
+                progress.doing("publish")
+                dataset, stats = publish(corpus, workspace, asked, decision, cpu_s, still_mine)
     failed = dataset["counts"]["failed"] / max(1, dataset["counts"]["sources"])
     return Built(str(out), dataset, stats, failed, TOO_MANY_FAILED if failed > max_failed else DONE)
 
 
-def measure(
-    videos: Sequence[Video],
-    config: Config,
-    engine: LocalEngine,
-    workspace: Workspace,
-    progress: Progress,
-    retry_failed: str | None = None,
-) -> list[Row]:
-    """Returns every video as measured, in the given order; the ledger's are not touched."""
-    stages = config.measuring()
-    chain = digest([[s.name, s.version, s.all_settings()] for s in stages])
-    with Ledger(workspace.store) as ledger:
-        known = ledger.rows()
-        rows: dict[str, Row] = {}
-        todo: dict[str, tuple[Video, str]] = {}
-        for video in videos:
-            print_ = digest(
-                [
-                    video.url,
-                    video.location,
-                    video.stated_language,
-                    video.outcome,
-                    signature(video),
-                    chain,
-                ]
-            )
-            row = known.get(video.video_id)
-            if not video.pending:
-                rows[video.video_id] = Row(print_, video)
-            elif (
-                row is not None
-                and row.fingerprint == print_
-                and not _again(row.video, retry_failed)
-            ):
-                rows[video.video_id] = dataclasses.replace(
-                    row, video=with_facts_of(video, row.video)
-                )
-            else:
-                todo[video.video_id] = (video, print_)
-        costs = _Costs(progress, {i: known[i].cpu_s for i in todo if i in known})
-        with progress.phase("measure", [s.name for s in stages], len(videos), len(rows)):
-            for video in engine.run(stages, (v for v, _ in todo.values()), costs):
-                row = Row(todo[video.video_id][1], video, costs.of(video.video_id))
-                rows[video.video_id] = row
-                ledger.add(row)
-                workspace.forget_scratch(video)
-        ledger.compact()
-    return [rows[video.video_id] for video in videos]
+def prepared(
+    *sources: str | Path,
+    out: str | Path,
+    config: Config | str | Path | None = None,
+    settings: Sequence[str] = (),
+    limit: int | None = None,
+    fetch_models: bool = True,
+) -> tuple[Videos, Config]:
+    """Returns the sources as listed and the config with everything written out; see `build`."""
+    asked, base = _asked(config, sources, settings)
+    listed = list_sources(list(asked.sources), base)
+    listed = listed if limit is None else Videos(listed.table.slice(0, limit))
+    asked = dataclasses.replace(asked, name=asked.name or one_line(Path(str(out)).name))
+    return listed, resolved(asked, _all_stated(listed), fetch_models)
 
 
-def encode(
-    decision: Decision,
-    config: Config,
-    engine: LocalEngine,
-    workspace: Workspace,
-    progress: Progress,
+def work_of(config: Config, out: str | Path) -> Store:
+    """Returns the work folder of a corpus."""
+    return Store(config.work.folder or f"{str(out).rstrip('/')}.work")
+
+
+def _decided(
+    listed: Videos, config: Config, runner: Runner, publish_only: bool, retry_failed: str | None
 ) -> tuple[Decision, dict[str, dict[str, float]]]:
-    """Returns the decision, every kept video encoded or failed, and CPU seconds by video."""
-    chosen = [
-        _with_passages(v, decision.passages, workspace)
-        for v in decision.videos
-        if v.outcome == "kept"
-    ]
-    costs = _Costs(progress, {})
-    with progress.phase("encode", [config.encode.name], len(chosen)):
-        encoded = {}
-        for video in engine.run([config.encode], chosen, costs):
-            encoded[video.video_id] = video
-            workspace.forget_scratch(video)
-    videos = [encoded.get(v.video_id, v) for v in decision.videos]
-    failed = {v.video_id: v for v in encoded.values() if v.outcome == "failed"}
-    settled = with_encode_failures(dataclasses.replace(decision, videos=videos), failed)
-    return settled, {i: costs.of(i) for i in encoded}
+    """Returns what is kept, measured and encoded, and CPU seconds by video and stage."""
+    work, progress, stages = runner.workspace.store, runner.progress, config.measuring()
+    with Ledger(work) as ledger, Ledger(work, ENCODED) as encoded:
+        if not publish_only:
+            at_once = AtOnce(config.at_once(), encoded)
+            measure(listed, stages, ledger, runner, at_once, retry_failed)
+            ledger.compact()
+        progress.doing("decide")
+        measured = as_measured(listed, stages, ledger, whole=not publish_only)
+        decision = decide(
+            measured.videos,
+            clips_of(measured.videos, runner.workspace),
+            config.quality,
+            config.dedup,
+            config.passage,
+            config.shard.split_of,
+        )
+        decision, encoded_cpu_s = encode(decision, config.encoding(), encoded, runner, retry_failed)
+        if not publish_only:  # else a build may be writing, and only one may merge segments
+            encoded.compact()
+    return decision, _all_costs(measured, encoded_cpu_s)
 
 
-def clips_of(videos: Iterable[Video], workspace: Workspace) -> pa.Table:
-    """Returns the clips of all videos that were measured whole, as a table without outcomes."""
-    columns = [name for name in CLIPS.names if name not in ("outcome", "reason", "sample_key")]
-    found: dict[str, list[Any]] = {name: [] for name in columns}
-    for video in videos:
-        if video.pending and video.clips is not None:
-            for clip in workspace.get_records(Clip, video.clips):
-                values = {
-                    f: getattr(clip, f)
-                    for f in ("clip_index", "start_s", "end_s", "text", "within_bounds")
-                }
-                values |= {"video_id": video.video_id, **dataclasses.asdict(clip.scores)}
-                for name in columns:
-                    found[name].append(values[name])
-    return pa.table({name: pa.array(found[name], CLIPS.field(name).type) for name in columns})
+@contextmanager
+def _mended(work: Store) -> Iterator[None]:
+    """Sees to it that a piece of the work folder that is gone or damaged is made by the next build.
 
-
-class _Costs:
-    """Passes on what the engine tells, and adds up the CPU seconds of what really ran."""
-
-    def __init__(self, progress: Progress, before: Mapping[str, dict[str, float]]) -> None:
-        self._progress = progress
-        self._cpu_s = {video_id: dict(stages) for video_id, stages in before.items()}
-
-    def started(self, video: Video, stage: str) -> None:
-        self._progress.started(video, stage)
-
-    def measured(self, timing: Timing) -> None:
-        if not timing.remembered:
-            self._cpu_s.setdefault(timing.video_id, {})[timing.stage] = round(timing.cpu_s, 4)
-        self._progress.measured(timing)
-
-    def of(self, video_id: str) -> dict[str, float]:
-        return self._cpu_s.get(video_id, {})
+    Without the ledger every source walks through its stages again; each finds its result remembered
+    but for the stage whose piece is not there.
+    """
+    try:
+        yield
+    except DamagedArtefact:
+        for folder in (MEASURED, ENCODED):
+            Ledger(work, folder).clear()
+        raise
 
 
 def _asked(
@@ -255,29 +201,16 @@ def _asked(
     return found, base
 
 
-def _again(known: Video, retry_failed: str | None) -> bool:
-    return known.outcome == "failed" and retry_failed in ("all", known.reason)
+def _all_stated(listed: Videos) -> bool:
+    """Returns whether the list states the language of every source that is not ended already."""
+    pending = listed.where(pc.equal(listed.column("outcome"), "pending"))
+    return bool(pending.column("stated_language").null_count == 0)
 
 
-def _with_passages(
-    video: Video, passages: Mapping[str, list[Passage]], workspace: Workspace
-) -> Video:
-    return dataclasses.replace(video, passages=workspace.put_record(passages[video.video_id]))
-
-
-@contextmanager
-def _scratch(work: Store) -> Iterator[Path]:
-    """Gives a scratch folder on this machine for the time of a build, and removes dead builds'."""
-    root = work.local_root
-    owner = f"scratch-{socket.gethostname()}"
-    if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(f"{glob.escape(owner)}-*-*"):
-            pid = left.name.split("-")[-2]
-            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-                shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{owner}-{os.getpid()}-", dir=root))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _all_costs(
+    measured: Measured, encoded_cpu_s: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Returns CPU seconds by video and stage."""
+    ids, texts = measured.videos.column("video_id").to_pylist(), measured.cpu_s.to_pylist()
+    measured_cpu_s = {i: json.loads(text) for i, text in zip(ids, texts, strict=True) if text}
+    return {i: {**cpu_s, **encoded_cpu_s.get(i, {})} for i, cpu_s in measured_cpu_s.items()}

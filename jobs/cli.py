@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import shlex
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
 
 DATA_WRONG, USAGE, INTERRUPTED = 1, 2, 130
 LATER = (
-    "status",
     "doctor",
     "audit",
     "sweep",
@@ -109,16 +113,13 @@ def cli(debug: bool) -> None:
     help="Else exit code 3.",
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
-@click.option("--dry-run", is_flag=True, hidden=True)
-@click.option("--publish", is_flag=True, hidden=True)
-def build(what: tuple[str, ...], out: str, quiet: bool, **options: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Check everything, estimate, write nothing.")
+@click.option("--publish", is_flag=True, help="A release of what is finished; measure nothing.")
+def build(what: tuple[str, ...], out: str, quiet: bool, dry_run: bool, **options: Any) -> None:
     """Build a corpus from videos: files, folders, globs, URLs, lists of them, or a YAML config.
 
     The same command again goes on where the last one ended, and does nothing twice.
     """
-    for flag in ("dry_run", "publish"):
-        if options.pop(flag):
-            raise UsageError(f"--{flag.replace('_', '-')} is not part of this version")
     engine = options.pop("engine")
     if engine != "local":
         raise UsageError(f"--engine {engine}: this version has local only")
@@ -127,17 +128,67 @@ def build(what: tuple[str, ...], out: str, quiet: bool, **options: Any) -> None:
             "build what? Name a config.yaml, files, folders, globs, URLs or a list: "
             "reelscript build videos/ -o corpus"
         )
+    is_config = len(what) == 1 and Path(what[0]).suffix in (".yaml", ".yml")
+    options["config"] = what[0] if is_config else None
+    sources = () if is_config else what
+    if dry_run:
+        _tell_estimate(sources, out, quiet, options)
+        return
     from rich.console import Console
 
     from reelscript.jobs.build import build as run
     from reelscript.jobs.progress import Progress
 
-    is_config = len(what) == 1 and Path(what[0]).suffix in (".yaml", ".yml")
     progress = Progress(None if quiet else Console(stderr=True))
-    options["config"] = what[0] if is_config else None
-    built = run(*(() if is_config else what), out=out, progress=progress, **options)
+    options["publish_only"] = options.pop("publish")
+    built = run(*sources, out=out, progress=progress, command=_same_command(), **options)
     _tell(built)
     raise SystemExit(built.exit_code)
+
+
+def _same_command() -> str:
+    """Returns the command line that goes on: without passwords, and retrying nothing."""
+    from reelscript.transforms.urls import published_url
+
+    context = click.get_current_context().find_root()
+    words = ["reelscript", *context.obj]
+    return shlex.join(one_line(published_url(word), 2000) for word in without_retry(words))
+
+
+def without_retry(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line without `--retry-failed` and its reason."""
+    kept: list[str] = []
+    reasons = iter(words)
+    for word in reasons:
+        if word == "--retry-failed":
+            following = next(reasons, "--")
+            kept += [following] if following.startswith("-") and following != "--" else []
+        elif not word.startswith("--retry-failed="):
+            kept.append(word)
+    return kept
+
+
+def _tell_estimate(
+    sources: tuple[str, ...], out: str, quiet: bool, options: dict[str, Any]
+) -> None:
+    """Prints what a build would take."""
+    from rich.console import Console
+
+    from reelscript.jobs.build import prepared, work_of
+    from reelscript.jobs.estimate import estimate
+    from reelscript.jobs.estimate_text import estimate_table
+    from reelscript.jobs.progress import Progress
+    from reelscript.pipeline.engines.local import default_workers
+    from reelscript.pipeline.store import Store
+
+    asked = {name: options[name] for name in ("config", "settings", "limit")}
+    listed, config = prepared(*sources, out=out, fetch_models=False, **asked)
+    progress = Progress(None if quiet else Console(stderr=True))
+    workers = options["workers"] or default_workers()
+    work, corpus = work_of(config, out), Store(out)
+    made = estimate(listed, config, work, workers, options["gpus"], progress, corpus)
+    Console().print(estimate_table(made))
+    click.echo("Nothing was written. The same command without --dry-run builds.")
 
 
 def _tell(built: Built) -> None:
@@ -158,6 +209,29 @@ def _tell(built: Built) -> None:
     click.echo(
         f"{built.folder}/report.html tells why; `reelscript verify {built.folder}` checks it."
     )
+
+
+@cli.command(epilog="Example: reelscript status corpus")
+@click.argument("folder", metavar="DIR")
+@click.option("--work", metavar="FOLDER", help="The work folder, if the config names another.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def status(folder: str, work: str | None, as_json: bool) -> None:
+    """Show where a build stands: what is finished, what runs now, what failed, how to go on.
+
+    Reads the ledger in the work folder alone: while a build runs, after a crash, from anywhere.
+    """
+    import json
+
+    from rich.console import Console
+
+    from reelscript.jobs.status import status as run
+    from reelscript.jobs.status_text import print_status
+
+    found = run(folder, work)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
+    else:
+        print_status(found, Console())
 
 
 @cli.command(epilog="Example: reelscript verify corpus")
@@ -195,8 +269,10 @@ def show(folder: str, key: str | None, video: str | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with its code; an error is one sentence, no traceback."""
     given = sys.argv[1:] if arguments is None else arguments
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _interrupted)  # a batch system, docker stop
     try:
-        cli.main(args=given, prog_name="reelscript", standalone_mode=False)
+        cli.main(args=list(given), prog_name="reelscript", standalone_mode=False, obj=list(given))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         raise SystemExit(USAGE) from error
@@ -220,6 +296,10 @@ def main(arguments: list[str] | None = None) -> None:
         _end(
             given, one_line(f"{error.strerror or error}: {error.filename or ''}", 1000), DATA_WRONG
         )
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _end(arguments: list[str], sentence: str, code: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from reelscript.jobs.room import Work
 from reelscript.pipeline.errors import UsageError, nearest
 from reelscript.pipeline.rules import Dedup, PassageRules, Quality
 from reelscript.pipeline.stage import Stage
@@ -24,10 +25,12 @@ from reelscript.schemas.text import one_line
 from reelscript.transforms import whisper
 from reelscript.transforms.acquire import Acquire
 from reelscript.transforms.align import Align
+from reelscript.transforms.choose import Choose
 from reelscript.transforms.encode import Encode
 from reelscript.transforms.glance import Glance
 from reelscript.transforms.language import Language
 from reelscript.transforms.probe import Probe
+from reelscript.transforms.proxy import Proxy
 from reelscript.transforms.score import Score
 from reelscript.transforms.segment import SegmentWords
 from reelscript.transforms.shard import Shard
@@ -38,6 +41,7 @@ T = TypeVar("T")
 MODEL_BY_DEVICE = {"cuda": "large-v3-turbo", "cpu": "small"}
 COMPUTE_TYPE_BY_DEVICE = {"cuda": "float16", "cpu": "int8"}
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: 2026-13-45 looks like a date
+SHORT = {"work": "folder"}  # section -> the setting that a plain text stands for
 LATER_KEYS = {"preset": "presets are not part of this version"}
 
 
@@ -47,7 +51,7 @@ class Config:
 
     sources: tuple[str, ...] = ()
     name: str | None = None
-    work: str | None = None
+    work: Work = field(default_factory=Work)
     acquire: Acquire = field(default_factory=Acquire)
     probe: Probe = field(default_factory=Probe)
     glance: Glance = field(default_factory=Glance)
@@ -74,6 +78,19 @@ class Config:
             self.segment,
             Score(),
         ]
+
+    def encoding(self) -> list[Stage]:
+        """Returns the stages that encode what was chosen of a video."""
+        return [self.acquire, *self._proxy(), self.encode]
+
+    def at_once(self) -> tuple[Stage, ...]:
+        """Returns the stages that follow measuring at once, where sources are not kept."""
+        if not self.work.lets_go:
+            return ()
+        return (Choose(self.quality, self.passage, self.shard), *self._proxy(), self.encode)
+
+    def _proxy(self) -> list[Stage]:
+        return [Proxy(self.encode.short_side_px)] if self.work.keep == "proxy" else []
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the config as plain data, as it may stand in a YAML file."""
@@ -111,7 +128,7 @@ def load_config(
     Raises:
         UsageError: what is wrong and where, in one sentence.
     """
-    data = read_yaml(path) if path is not None else {}
+    data = _beside(path, read_yaml(path)) if path is not None else {}
     where = str(path) if path is not None else "the command line"
     for text in overrides:
         _override(data, text)
@@ -139,11 +156,19 @@ def config_from(data: Mapping[str, Any], where: str) -> Config:
             f"look like something else, found {one_line(repr(given), 100)}"
         )
     values["sources"] = tuple(listed)
-    for key in ("name", "work"):
-        if data.get(key) is not None and not isinstance(data[key], str):
-            raise UsageError(f"{where}: {key}: expected text, found {data[key]!r}")
-        values[key] = data.get(key)
+    if data.get("name") is not None and not isinstance(data["name"], str):
+        raise UsageError(f"{where}: name: expected text, found {data['name']!r}")
+    values["name"] = data.get("name")
     return Config(**values)
+
+
+def _beside(path: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """Returns the data of a config file with its work folder, if relative, beside that file."""
+    work = _spelled_out("work", data.get("work"))
+    folder = work.get("folder") if isinstance(work, dict) else None
+    if not isinstance(folder, str) or "://" in folder or path.parent == Path():
+        return data
+    return data | {"work": {**work, "folder": str(path.parent / folder)}}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -182,15 +207,21 @@ def _override(data: dict[str, Any], text: str) -> None:
         raise UsageError(
             f"--set {text}: there is no section {parts[0]!r}; {nearest(parts[0], SECTIONS)}"
         )
-    section = data.get(parts[0]) or {}
+    section = _spelled_out(parts[0], data.get(parts[0]) or {})
     if isinstance(section, dict):  # where it is not, `_section` says so
         data[parts[0]] = {**section, parts[1]: parsed}
+
+
+def _spelled_out(name: str, values: Any) -> Any:
+    """Returns a section as settings, where it is written as a text that stands for one of them."""
+    return {SHORT[name]: values} if name in SHORT and isinstance(values, str) else values
 
 
 def _section(name: str, values: Any, where: str) -> Any:
     """Returns the dataclass of a section, its values checked by their types and bounds."""
     from pydantic import TypeAdapter, ValidationError
 
+    values = _spelled_out(name, values)
     if not isinstance(values, dict):
         raise UsageError(f"{where}: {name}: expected settings as 'key: value', found {values!r}")
     kind = SECTIONS[name]
@@ -217,7 +248,8 @@ def _section(name: str, values: Any, where: str) -> Any:
 
 def _size(section: str, key: str, value: Any, where: str) -> Any:
     """Returns a number of bytes for a setting in bytes that is written as text, such as 512MB."""
-    number = type(getattr(SECTIONS[section], key)) is int  # of the default
+    default = getattr(SECTIONS[section], key)
+    number = default is None or type(default) is int
     if not (key.endswith("_bytes") and number and isinstance(value, str)):
         return value
     from pydantic import ByteSize, TypeAdapter, ValidationError
@@ -230,13 +262,15 @@ def _size(section: str, key: str, value: Any, where: str) -> Any:
         ) from error
 
 
-def resolved(config: Config, all_stated: bool = False) -> Config:
+def resolved(config: Config, all_stated: bool = False, fetch: bool = True) -> Config:
     """Returns the config with everything that is "auto" or follows another setting written out.
 
     Args:
         config: as the user wrote it.
         all_stated: whether the source list states the language of every source, so that no model is
             asked.
+        fetch: whether models that are not on this machine are fetched; otherwise they are not
+            checked either.
 
     Raises:
         UsageError: a model is not to be had, or an English-only model would have to judge
@@ -262,7 +296,9 @@ def resolved(config: Config, all_stated: bool = False) -> Config:
         accept=config.speech.accept or config.language.accept,
         language_model=config.speech.language_model or transcribe.model,
     )
-    _check_models(speech, transcribe, all_stated)
+    names = (transcribe.model, speech.language_model or transcribe.model)
+    if fetch or all(whisper.folder_here(name) is not None for name in names):
+        _check_models(speech, transcribe, all_stated)
     if speech.language is not None or all_stated:
         speech = dataclasses.replace(speech, language_model=None)
     return dataclasses.replace(config, transcribe=transcribe, speech=speech)

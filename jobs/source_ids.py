@@ -10,11 +10,13 @@ from urllib.parse import unquote
 
 from reelscript.jobs.source_places import Place
 from reelscript.schemas.text import one_line
-from reelscript.schemas.video import Outcome, Video
+from reelscript.schemas.video import Outcome
+from reelscript.schemas.videos import LISTED, Videos, VideosBuilder
 from reelscript.transforms.urls import (
     canonical_url,
     is_fetchable,
     is_plain,
+    plain_youtube_id,
     printable_address,
     published_url,
     scheme_of,
@@ -28,18 +30,22 @@ MAX_SHOWN_CHARS = 300
 
 
 class Listing:
-    """The records of the sources added so far.
-
-    Attributes:
-        videos: in the order in which they were added, each with an id of its own.
-    """
+    """The records of the sources added so far, each with an id of its own."""
 
     def __init__(self) -> None:
-        self.videos: list[Video] = []
-        self._firsts: dict[Hashable, Video] = {}  # what tells sources apart -> the first of them
+        self._count = 0
+        self._rows = VideosBuilder(LISTED)
+        self._firsts: dict[Hashable, str] = {}  # what tells sources apart -> id of the first
         self._ids: set[str] = set()
         self._relative: set[str] = set()
         self._numbers: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def videos(self) -> Videos:
+        """Returns the records in the order in which they were added."""
+        return self._rows.videos()
 
     def add(self, place: Place) -> None:
         """Adds the record of one source, a new one or one that was there before."""
@@ -48,8 +54,11 @@ class Listing:
             is_plain(address) and len(address) <= MAX_ADDRESS_CHARS
         ):  # saves time where there are many
             computed = _hashed(address)
-            last_part = address[address.rfind("/") + 1 :]
+            last_part = address[address.rfind("/") + 1 :].partition("?")[0]
             self._add(place, address, computed, computed, last_part, None)
+            return
+        if tube := plain_youtube_id(address):
+            self._add(place, address, f"yt_{tube}", f"yt_{tube}", None, None)
             return
         fault = _fault(address)
         if scheme_of(address) is None:
@@ -77,7 +86,7 @@ class Listing:
         for prefix in ("", f"{folder}/", f"{which}/"):
             if (relative := prefix + place.relative) not in self._relative:
                 return relative
-        return f"{which}/{len(self.videos)}/{place.relative}"
+        return f"{which}/{self._count}/{place.relative}"
 
     def _add(
         self,
@@ -94,33 +103,36 @@ class Listing:
         if fault is not None:  # of what is not fetched, a start is enough to find the row
             url, location = url[:MAX_SHOWN_CHARS], location[:MAX_SHOWN_CHARS]
         if first is not None:
-            video_id = self._numbered(first.video_id, "dup")
+            video_id = self._numbered(first, "dup")
             outcome, reason = "rejected", "duplicate_source"
-            detail = f"the same source as {first.video_id}"
+            detail = f"the same source as {first}"
         else:
             video_id = self._id(row.id, computed)
             if fault is not None:
                 outcome, (reason, detail) = "failed", fault
-        video = Video(
-            video_id=video_id,
-            url=url,
-            location=location,
-            position=len(self.videos),
-            title=row.title or (title and _short(title)) or None,
-            license=row.license,
-            channel=row.channel,
-            stated_language=row.language,
-            subtitles=row.subtitles,
-            metadata=row.metadata,
-            outcome=outcome,
-            stage=None if reason is None else STAGE,
-            reason=reason,
-            detail=detail,
+        self._rows.add_row(
+            (
+                video_id,
+                url,
+                location,
+                place.signature,
+                self._count,
+                row.title or (title and _short(title)) or None,
+                row.license,
+                row.channel,
+                row.language,
+                row.subtitles,
+                row.metadata,
+                outcome,
+                None if reason is None else STAGE,
+                reason,
+                detail,
+            )
         )
+        self._count += 1
         self._ids.add(video_id)
         if first is None:
-            self._firsts[identity] = video
-        self.videos.append(video)
+            self._firsts[identity] = video_id
 
     def _id(self, given: str | None, computed: str) -> str:
         """Returns the id that the list gives if it fits and is free, else the computed one."""

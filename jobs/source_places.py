@@ -25,13 +25,15 @@ class Place(NamedTuple):
     root: str = ""  # the folder that `relative` starts from
     relative: str = ""  # never absolute, never with `..`
     identity: Hashable = None  # of a file: the same for every name of it
+    signature: str | None = None  # of a file: changes when its bytes do
 
 
 def place_of_file(path: str, root: str) -> Place:
     """Returns the place of a file below `root`; both are absolute."""
     normal = os.path.normpath(path)
     relative = os.path.relpath(normal, root)
-    return Place(Row(0, path), path, root, relative, _identity(path) or normal)
+    identity, signature = _told_by(path)
+    return Place(Row(0, path), path, root, relative, identity or normal, signature)
 
 
 def place_of_row(row: Row, root: str, base: str) -> Place:
@@ -49,28 +51,29 @@ def place_of_row(row: Row, root: str, base: str) -> Place:
     if "\0" in row.address:  # no path; the listing says so
         return Place(row, row.address, base, "unnamed", row.address)
     location = os.path.join(base, row.address)
-    identity = _identity(location)
+    identity, signature = _told_by(location)
     if identity is None and root != base:
         beside = os.path.join(root, row.address)
-        if (identity := _identity(beside)) is not None:
+        identity, signature = _told_by(beside)
+        if identity is not None:
             location = beside
     normal, above = os.path.normpath(location), root.rstrip(os.sep) + os.sep
     if normal.startswith(above):
-        return Place(row, location, root, normal[len(above) :], identity or normal)
+        return Place(row, location, root, normal[len(above) :], identity or normal, signature)
     written = os.path.normpath(row.address)
     if not os.path.isabs(written) and written.split(os.sep)[0] not in (".", ".."):
-        return Place(row, location, base, written, identity or normal)
+        return Place(row, location, base, written, identity or normal, signature)
     folder, name = os.path.split(normal)
-    return Place(row, location, folder, name or "unnamed", identity or normal)
+    return Place(row, location, folder, name or "unnamed", identity or normal, signature)
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    """Returns device and inode of a file, whatever it is called; None where there is none."""
+def _told_by(path: str) -> tuple[tuple[int, int] | None, str | None]:
+    """Returns device and inode of a file, whatever it is called, and its signature; else None."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair
-        return None
-    return found.st_dev, found.st_ino
+        return None, None
+    return (found.st_dev, found.st_ino), f"{found.st_size}:{found.st_mtime_ns}"
 
 
 def is_media(name: str) -> bool:

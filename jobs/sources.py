@@ -29,12 +29,11 @@ from reelscript.jobs.source_places import (
     suffix_fault,
 )
 from reelscript.pipeline.errors import UsageError
-from reelscript.schemas.video import Video
-from reelscript.transforms.acquire import file_signature
+from reelscript.schemas.videos import Videos
 from reelscript.transforms.urls import WEB_SCHEMES, is_fetchable, scheme_of
 
 
-def list_sources(sources: str | Sequence[str], base: Path) -> list[Video]:
+def list_sources(sources: str | Sequence[str], base: Path) -> Videos:
     """Returns one record for every source: lists in their order, folders and globs sorted by path.
 
     A source that is listed again (the same URL in canonical form, the same file on disk) is a
@@ -56,10 +55,10 @@ def list_sources(sources: str | Sequence[str], base: Path) -> list[Video]:
     gc.disable()  # a million records without cycles: looking for some takes a fifth of the time
     try:
         for source in named:
-            before = len(listing.videos)
+            before = len(listing)
             for place in _places(source, os.path.abspath(base)):
                 listing.add(place)
-            if len(listing.videos) == before:
+            if len(listing) == before:
                 endings = " ".join(sorted(s[1:] for s in MEDIA_SUFFIXES))
                 raise UsageError(
                     f"{shown(source)} holds no sources: expected rows in a list, or files ending "
@@ -68,12 +67,7 @@ def list_sources(sources: str | Sequence[str], base: Path) -> list[Video]:
     finally:
         if collecting:
             gc.enable()
-    return listing.videos
-
-
-def signature(video: Video) -> str | None:
-    """Returns `<bytes>:<time of change in ns>` of a local file; None for URLs and missing files."""
-    return file_signature(video.location)
+    return listing.videos()
 
 
 def _places(source: str, base: str) -> Iterator[Place]:

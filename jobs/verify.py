@@ -1,7 +1,8 @@
 """`reelscript verify`: a corpus folder against the published format, every fault in words.
 
 ```
-corpus:  dataset.json -> tables: columns, nulls, NaN -> sources, clips, samples, each once -> shards
+corpus:  dataset.json -> tables: columns, nulls, NaN -> sources, clips, samples, each once
+         -> shards -> older releases
 shard:   bytes, sha256 -> members against the index -> json against the tables -> mp4 as it decodes
 ```
 """
@@ -19,6 +20,8 @@ from typing import Any
 import yaml
 
 from reelscript.jobs.guarded import guarded
+from reelscript.jobs.releases import TABLES
+from reelscript.jobs.verify_releases import release_faults
 from reelscript.jobs.verify_shard import Index, shard_faults
 from reelscript.jobs.verify_tables import (
     Row,
@@ -34,7 +37,6 @@ from reelscript.pipeline.store import Store
 from reelscript.reading.tables import no_json, read_dataset_json, read_table
 from reelscript.schemas.text import one_line
 
-TABLES = ("videos", "clips", "samples")
 BESIDES = ("README.md", "report.html", "stats.json", "config.yaml")
 DATASET_KEYS = (
     "format",
@@ -100,6 +102,7 @@ def _faults(store: Store, media: bool) -> Iterator[str]:
         index = Index(in_shard[entry["name"]], by_id, of_sample)
         faults = _shard_faults(store, entry, index, media)
         yield from guarded(f"shard {entry['name']}", faults)
+    yield from guarded("releases", release_faults(store, info))
 
 
 def _read(

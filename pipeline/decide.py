@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -30,6 +30,7 @@ from reelscript.pipeline.rules import (
 from reelscript.schemas.clip import Passage, sample_key
 from reelscript.schemas.tables import CLIPS
 from reelscript.schemas.video import Video
+from reelscript.schemas.videos import Videos, VideosBuilder
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Decision:
         passages: for each kept video its passages, in time order.
     """
 
-    videos: list[Video]
+    videos: Videos
     clips: pa.Table
     passages: dict[str, list[Passage]]
 
 
 def decide(
-    videos: Sequence[Video],
+    videos: Videos,
     clips: pa.Table,
     quality: Quality,
     dedup: Dedup,
@@ -69,12 +70,12 @@ def decide(
     """
     clips = _in_order(clips, videos)
     reasons = _clip_reasons(clips, quality)
-    settled = _duplicates(videos) if dedup.same_bytes else list(videos)
+    settled = _duplicates(videos) if dedup.same_bytes else videos
     by_video = _rows_by_video(clips)
     starts, ends = clips["start_s"].to_numpy(), clips["end_s"].to_numpy()
     keys: list[str | None] = [None] * len(clips)
     passages: dict[str, list[Passage]] = {}
-    out: list[Video] = []
+    out, kept = VideosBuilder(), set[str]()
     for video in settled:
         rows = by_video.get(video.video_id, range(0))
         why = _video_reason(video, quality) if video.pending else video.reason
@@ -82,7 +83,7 @@ def decide(
             reasons[rows.start : rows.stop] = [why] * len(rows)
             if video.pending:
                 video = video.ended("rejected", "quality", why)
-            out.append(video)
+            out.add(video)
             continue
         found = list(_passages(rows, reasons, starts, ends, passage))
         passages[video.video_id] = [
@@ -93,18 +94,26 @@ def decide(
         for row in rows:
             if keys[row] is None and reasons[row] is None:
                 reasons[row] = PASSAGE_TOO_SHORT
-        out.append(_settled(video, found, [reasons[row] for row in rows]))
-    kept = {v.video_id for v in out if v.outcome == "kept"}
+        video = _settled(video, found, [reasons[row] for row in rows])
+        if video.outcome == "kept":
+            kept.add(video.video_id)
+        out.add(video)
     return Decision(
-        out, _with_outcomes(clips, reasons, keys), {k: p for k, p in passages.items() if k in kept}
+        out.videos(),
+        _with_outcomes(clips, reasons, keys),
+        {k: p for k, p in passages.items() if k in kept},
     )
 
 
-def with_encode_failures(decision: Decision, failed: Mapping[str, Video]) -> Decision:
-    """Returns the decision with what failed in encode as failed, its clips as `video_failed`."""
+def with_encode_failures(decision: Decision, failed: Container[str]) -> Decision:
+    """Returns the decision with the clips of videos that failed in encode as `video_failed`.
+
+    Args:
+        decision: its videos already have their outcome.
+        failed: their ids.
+    """
     if not failed:
         return decision
-    videos = [failed.get(v.video_id, v) for v in decision.videos]
     ids = decision.clips["video_id"].to_pylist()
     keys = decision.clips["sample_key"].to_pylist()
     reasons = decision.clips["reason"].to_pylist()
@@ -113,13 +122,13 @@ def with_encode_failures(decision: Decision, failed: Mapping[str, Video]) -> Dec
             keys[row], reasons[row] = None, VIDEO_FAILED
     passages = {k: p for k, p in decision.passages.items() if k not in failed}
     bare = decision.clips.drop_columns(["outcome", "reason", "sample_key"])
-    return Decision(videos, _with_outcomes(bare, reasons, keys), passages)
+    return Decision(decision.videos, _with_outcomes(bare, reasons, keys), passages)
 
 
-def _in_order(clips: pa.Table, videos: Sequence[Video]) -> pa.Table:
+def _in_order(clips: pa.Table, videos: Videos) -> pa.Table:
     """Returns the clips by video, in the order of the videos, then by index."""
-    position = {v.video_id: i for i, v in enumerate(videos)}
-    order = np.array([position[i] for i in clips["video_id"].to_pylist()], dtype=np.int64)
+    ids = videos.column("video_id").combine_chunks()
+    order = pc.index_in(clips["video_id"], value_set=ids).to_numpy()
     return clips.take(np.lexsort((clips["clip_index"].to_numpy(), order)))
 
 
@@ -154,10 +163,9 @@ def _video_reason(video: Video, quality: Quality) -> str | None:
     return None
 
 
-def _duplicates(videos: Sequence[Video]) -> list[Video]:
-    """Returns the videos with all but the first of the same bytes rejected."""
+def _duplicates(videos: Iterable[Video]) -> Iterator[Video]:
+    """Yields the videos with all but the first of the same bytes rejected."""
     first: dict[str, str] = {}
-    out = []
     for video in videos:
         sha = video.source_sha256
         if (
@@ -168,8 +176,7 @@ def _duplicates(videos: Sequence[Video]) -> list[Video]:
             video = video.ended(
                 "rejected", "dedup", DUPLICATE_CONTENT, f"same bytes as {first[sha]}"
             )
-        out.append(video)
-    return out
+        yield video
 
 
 def _passages(

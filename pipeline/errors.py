@@ -5,8 +5,10 @@ ReelscriptError
  |- UsageError      the command line, the config or the machine is not as needed: exit 2,
  |                  one sentence
  |- DataError       a corpus or a store is not as it should be: exit 1
+ |   `- DamagedArtefact  a piece of the work folder is gone or damaged: it is made again
  |- StorageError    what is written cannot be stored (a full disk, a lost mount): the build stops,
  |                  exit 1, nobody is blamed, the same command goes on
+ |- SourceGone      the stored copy of a source was let go, and nobody can bring it back
  |- StageError      a source is broken in a known way: the row becomes failed(stage, kind)
 Reject              not an error: a stage does not want this video, and says why
 ```
@@ -33,12 +35,20 @@ class DataError(ReelscriptError):
     """What lies on disk is not what it should be."""
 
 
+class DamagedArtefact(DataError):
+    """An artefact of the work folder was not what its name says, and was removed: make it again."""
+
+
 class StorageError(ReelscriptError):
     """What the build writes cannot be stored, or not be read back; no source is at fault.
 
     One sentence: where, what the system said. The build stops at once and blames no video, so that
     the same command goes on when there is room again.
     """
+
+
+class SourceGone(ReelscriptError):
+    """The stored copy of a source was let go, is needed again, and cannot be brought back."""
 
 
 class StageError(ReelscriptError):

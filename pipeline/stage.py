@@ -20,12 +20,20 @@ import dataclasses
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
-from reelscript.pipeline.errors import Reject, StageError, UsageError
+from reelscript.pipeline.errors import (
+    DamagedArtefact,
+    Reject,
+    SourceGone,
+    StageError,
+    StorageError,
+    UsageError,
+)
+from reelscript.pipeline.full_disk import raise_if_disk_full
 from reelscript.pipeline.workspace import Workspace, to_plain
 from reelscript.schemas.text import digest, one_line
 from reelscript.schemas.video import FIELD_NAMES, Video
@@ -68,6 +76,7 @@ class Stage(ABC):
     rejects: ClassVar[tuple[str, ...]] = ()  # every reason that it may give
     reads: ClassVar[tuple[str, ...]]  # fields of Video that its facts depend on
     writes: ClassVar[tuple[str, ...]]  # fields of Video that it fills
+    artefacts: ClassVar[tuple[str, ...]] = ()  # those of `writes` that name an artefact
     remembers: ClassVar[bool] = (
         True  # False: measured anew in each build, because it is as cheap as a look-up
     )
@@ -78,6 +87,14 @@ class Stage(ABC):
 
     def judge(self, video: Video) -> None:
         """Raises Reject where the facts do not meet the thresholds."""
+
+    def still_there(self, facts: Mapping[str, Any], workspace: Workspace) -> bool:
+        """Returns whether all that a remembered result names is still in the store."""
+        return all(workspace.has(facts[name]) for name in self.artefacts if facts.get(name))
+
+    def restore(self, video: Video, workspace: Workspace) -> None:
+        """Brings back a source that was let go (`work.keep`); only acquire can."""
+        raise SourceGone(f"{self.name} cannot bring {video.url} back to {workspace.store.url}")
 
     @property
     def resources(self) -> Resources:
@@ -103,7 +120,12 @@ class Stage(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What one stage cost for one video. `remembered`: the facts came from the store."""
+    """What one stage cost for one video.
+
+    Attributes:
+        cpu_s: of measuring, whichever build did it; 0 where that is not known.
+        remembered: the facts came from the store.
+    """
 
     video_id: str
     stage: str
@@ -112,6 +134,8 @@ class Timing:
     remembered: bool
     outcome: str
     trace: str | None = None  # of an unforeseen error, for --debug
+    stored_bytes: int = 0  # put into the work folder, less what was removed from it
+    duration_s: float | None = None  # of the video, where it is known by then
 
 
 def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple[Video, Timing]:
@@ -122,9 +146,11 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
         Never raises for what lies in the video.
     """
     wall, cpu = time.perf_counter(), time.process_time()
-    remembered, trace = False, None
+    held_bytes = workspace.stored_bytes
+    remembered, cost_s, trace = False, None, None
     try:
         found, remembered = _found(stage, live, video, workspace)
+        cost_s = found.get("cpu_s", 0.0)
         video = dataclasses.replace(video, **_facts(found))
         stage.judge(video)
     except Reject as no:
@@ -133,11 +159,13 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
                 f"{stage.name} rejects for {no.reason!r}, which is not among its reasons"
             ) from no
         video = video.ended("rejected", stage.name, no.reason, no.detail)
-    except UsageError:  # the machine or the settings are at fault, not the video
+    except (UsageError, StorageError, DamagedArtefact):  # machine, settings, store: not the video
         raise
     except StageError as error:
+        raise_if_disk_full(error, workspace)
         video = video.ended("failed", stage.name, error.kind, error.detail)
     except Exception as error:  # whatever a hostile file makes a library raise
+        raise_if_disk_full(error, workspace)
         trace = traceback.format_exc()
         reason = "out_of_memory" if isinstance(error, MemoryError) else "error"
         video = video.ended("failed", stage.name, reason, f"{type(error).__name__}: {error}")
@@ -145,10 +173,12 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
         video.video_id,
         stage.name,
         time.perf_counter() - wall,
-        time.process_time() - cpu,
+        time.process_time() - cpu if cost_s is None else float(cost_s),
         remembered,
         video.outcome,
         trace,
+        workspace.stored_bytes - held_bytes,
+        video.duration_s,
     )
     return video, timing
 
@@ -159,13 +189,15 @@ def _found(
     """Returns what a stage finds, its facts or its reject, and whether that was remembered."""
     key = stage.key(video)
     found = workspace.remembered(stage.name, key) if stage.remembers else None
-    if found is not None:
+    if found is not None and stage.still_there(found.get("facts") or {}, workspace):
         return found, True
+    cpu = time.process_time()
     try:
         after = live(_only(video, stage.reads), workspace)
         found = {"facts": {name: getattr(after, name) for name in stage.writes}}
     except Reject as no:
         found = {"reject": no.reason, "detail": no.detail}
+    found["cpu_s"] = round(time.process_time() - cpu, 4)
     if stage.remembers:
         workspace.remember(stage.name, key, found)
     return found, False

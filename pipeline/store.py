@@ -1,29 +1,31 @@
 """Where bytes lie: whole objects under names, on anything fsspec speaks to.
 
 The store is shaped like an object store: put a whole object, get it, list names, delete. There is
-no append, no rename that a caller sees and no lock, so that `file://`, `memory://` and `s3://`
-behave alike. A reader sees an object whole or not at all.
+no append and no lock, so that `file://`, `memory://` and `s3://` behave alike. On a local disk a
+reader sees an object whole or not at all.
+
+What the system refuses becomes a StorageError, one sentence, after errors that may pass were waited
+out. An object that is not there is none of these: FileNotFoundError.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.attempts import patiently, storage_error
+from reelscript.pipeline.disk import PART, Disk, SourceUnreadable
+from reelscript.pipeline.errors import DataError, ReelscriptError
 
-COPY_BYTES = 1 << 20
+T = TypeVar("T")
+MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,29 @@ class Store:
     """A folder of objects at an fsspec URL or local path.
 
     Cheap to pickle; connects on first use.
+
+    Attributes:
+        url: where.
+        durable: on a local disk, what was stored outlives a power cut. Slower: for what is
+            published, not for what is checked when it is read and can be made again.
     """
 
     url: str
+    durable: bool = False
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
         fs, root = fsspec.core.url_to_fs(self.url)
-        return fs, root.rstrip("/")
+        root = root.rstrip("/")
+        if isinstance(fs, LocalFileSystem):
+            fs = Disk(Path(root or "/"), self.durable)
+        return fs, root
 
     @property
     def local_root(self) -> Path | None:
         """The folder on this machine's disk, or None where the store lies elsewhere."""
-        fs, root = self._place
-        return Path(root) if isinstance(fs, LocalFileSystem) else None
+        fs, _ = self._place
+        return fs.root if isinstance(fs, Disk) else None
 
     def _path(self, name: str) -> str:
         parts = name.split("/")
@@ -54,53 +65,55 @@ class Store:
 
     def put(self, name: str, data: bytes) -> None:
         """Stores an object whole, in place of one of that name."""
-        path, folder = self._path(name), self.local_root
-        if folder is None:
-            self._place[0].pipe_file(path, data)
-            return
-        with _whole_file(Path(path)) as part:
-            part.write_bytes(data)
+        path = self._path(name)
+        self._do("write", name, lambda fs: fs.pipe_file(path, data))
 
     def put_file(self, name: str, source: Path) -> None:
-        """Stores a copy of a local file, whole, in place of an object of that name."""
-        path = self._path(name)
-        if self.local_root is None:
-            self._place[0].put_file(str(source), path)
-            return
-        with _whole_file(Path(path)) as part:
-            shutil.copyfile(source, part)
+        """Stores a copy of a local file, whole, in place of an object of that name.
 
-    def put_if_absent(self, name: str, data: bytes) -> None:
-        """Stores an object unless one of that name is there.
-
-        Two writers of one name must write the same bytes.
+        Raises:
+            OSError: the file cannot be read.
         """
-        if not self.exists(name):
-            self.put(name, data)
+        path = self._path(name)
+        source.open("rb").close()
+        self._do("write", name, lambda fs: fs.put_file(str(source), path))
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Stores an object unless a whole one of that name is there; returns whether it did.
+
+        Two writers of one name must write the same bytes: one of another size is damaged.
+        """
+        if self.size_or_none(name) == len(data):
+            return False
+        self.put(name, data)
+        return True
 
     def create(self, name: str, data: bytes) -> bool:
         """Stores an object if none of that name is there, and returns whether it did.
 
-        Of several who create one name at once, one succeeds.
+        Of several who create one name at once, one succeeds. They should write different bytes:
+        where an answer was lost, these tell whose the object is.
         """
         path = self._path(name)
-        if self.local_root is None:
+        failed: OSError | None = None
+
+        def attempt(fs: Any) -> bool:
+            nonlocal failed
             try:
-                self._place[0].pipe_file(path, data, mode="create")
+                fs.pipe_file(path, data, mode="create")
             except FileExistsError:
-                return False
+                if failed is None:
+                    return False
+                found = fs.cat_file(path)
+                if found != data and data.startswith(found):  # half of ours: nobody's
+                    raise failed from None
+                return bool(found == data)
+            except OSError as error:
+                failed = error
+                raise
             return True
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".part-{uuid.uuid4().hex}")
-        try:
-            part.write_bytes(data)
-            os.link(part, target)
-        except FileExistsError:
-            return False
-        finally:
-            part.unlink(missing_ok=True)
-        return True
+
+        return self._do("write", name, attempt)
 
     def copy(self, source: str, target: str) -> None:
         """Stores an object under another name too, in place of one of that name.
@@ -109,84 +122,126 @@ class Store:
         replaced, never changed.
         """
         old, new = self._path(source), self._path(target)
-        if self.local_root is None:
-            self._place[0].cp_file(old, new)
-            return
-        with _whole_file(Path(new)) as part:
-            try:
-                os.link(old, part)
-            except FileNotFoundError:
-                raise
-            except OSError:  # a file system without links
-                shutil.copyfile(old, part)
+        self._do("write", target, lambda fs: fs.cp_file(old, new), (FileNotFoundError,))
 
     def move(self, source: str, target: str) -> None:
-        """Gives an object another name, in place of one of that name."""
+        """Gives an object another name, in place of one of that name.
+
+        Elsewhere than on a local disk it has both names for a moment.
+        """
+        old, new, again = self._path(source), self._path(target), False
         if self.local_root is None:
             self.copy(source, target)
             self.delete(source)
             return
-        new = Path(self._path(target))
-        new.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self._path(source), new)
+
+        def attempt(fs: Any) -> None:
+            nonlocal again
+            first, again = not again, True
+            try:
+                fs.mv(old, new)
+            except FileNotFoundError:
+                if first or not Path(new).exists():  # else it was done, and the answer was lost
+                    raise
+
+        self._do("write", target, attempt, (FileNotFoundError,))
 
     def get(self, name: str) -> bytes:
         """Returns an object. Raises FileNotFoundError where there is none of that name."""
-        data: bytes = self._place[0].cat_file(self._path(name))
+        path = self._path(name)
+        data: bytes = self._do("read", name, lambda fs: fs.cat_file(path), MISSING)
         return data
 
     def get_range(self, name: str, offset: int, size: int) -> bytes:
         """Returns `size` bytes of an object from `offset` on, with one ranged read."""
-        data: bytes = self._place[0].cat_file(self._path(name), start=offset, end=offset + size)
+        path, end = self._path(name), offset + size
+        data: bytes = self._do(
+            "read", name, lambda fs: fs.cat_file(path, start=offset, end=end), MISSING
+        )
         return data
 
     def open_read(self, name: str) -> Any:
         """Returns an object as a readable binary file."""
-        return self._place[0].open(self._path(name), "rb")
+        path = self._path(name)
+        return self._do("read", name, lambda fs: fs.open(path), MISSING)
 
     def exists(self, name: str) -> bool:
         """Returns whether there is an object of that name."""
-        return bool(self._place[0].exists(self._path(name)))
+        return self.size_or_none(name) is not None
 
     def size(self, name: str) -> int:
-        """Returns the bytes of an object."""
-        return int(self._place[0].size(self._path(name)))
+        """Returns the bytes of an object. Raises FileNotFoundError where there is none."""
+        path = self._path(name)
+        return int(self._do("read", name, lambda fs: fs.info(path)["size"] or 0, MISSING))
+
+    def size_or_none(self, name: str) -> int | None:
+        """Returns the bytes of an object; None where there is none of that name."""
+        try:
+            return self.size(name)
+        except MISSING:
+            return None
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yields the names of all objects under the folder `prefix`, sorted."""
-        fs, root = self._place
-        try:
-            found = fs.find(self._path(prefix))
-        except FileNotFoundError:
-            return
-        for path in sorted(found):
-            name = (
-                path[len(root) + 1 :]
-                if path.startswith(root + "/")
-                else path.lstrip("/")[len(root.lstrip("/")) + 1 :]
-            )
-            if not name.rpartition("/")[2].startswith(".part-"):
+        root, path = self._place[1].lstrip("/"), self._path(prefix)
+        for found in sorted(self._do("list", prefix, lambda fs: _listed(fs, path))):
+            name = found.lstrip("/")[len(root) + 1 :] if root else found.lstrip("/")
+            if not name.rpartition("/")[2].startswith(PART):
                 yield name
+
+    def total_bytes(self) -> int:
+        """Returns the bytes of all objects: a listing of everything, slow where there is much."""
+        found = self._do("list", "", lambda fs: _listed(fs, self._place[1] or "/", detail=True))
+        return sum(int(info["size"] or 0) for info in found.values())
 
     def delete(self, name: str) -> None:
         """Removes an object; nothing happens where there is none."""
+        path = self._path(name)
         try:
-            self._place[0].rm_file(self._path(name))
-        except FileNotFoundError:
+            self._do("remove", name, lambda fs: fs.rm_file(path), MISSING[:2])
+        except MISSING[:2]:
             return
 
+    def sweep(self) -> None:
+        """Removes what killed writers of this machine left of half written objects."""
+        fs, _ = self._place
+        if isinstance(fs, Disk):
+            fs.sweep()
 
-@contextmanager
-def _whole_file(target: Path) -> Iterator[Path]:
-    """Yields a part file and, if all went well, puts it in place of `target` in one step."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".part-{uuid.uuid4().hex}")
+    def _do(
+        self,
+        verb: str,
+        name: str,
+        attempt: Callable[[Any], T],
+        passing: tuple[type[Exception], ...] = (),
+    ) -> T:
+        """Returns what an attempt with the file system gives, perhaps after some that failed.
+
+        Raises:
+            StorageError: the last one failed as well. What is in `passing` is raised as it is.
+        """
+        fs, _ = self._place
+        untouched: tuple[type[Exception], ...] = (*passing, MemoryError, ReelscriptError)
+        try:
+            return patiently(lambda: attempt(fs))
+        except SourceUnreadable as unreadable:
+            raise unreadable.error from None
+        except untouched:
+            raise
+        except Exception as error:  # clients of buckets raise what they like
+            if isinstance(fs, Disk) and not isinstance(error, OSError):
+                raise
+            place = f"{name} in {self.url}" if name else self.url
+            raise storage_error(f"{verb} {place}", error, self.local_root) from error
+
+
+def _listed(fs: Any, path: str, detail: bool = False) -> Any:
+    """Returns the paths below a folder, with `detail` their infos, as they are now."""
+    fs.invalidate_cache()
     try:
-        yield part
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(target)
+        return fs.find(path, detail=detail)
+    except FileNotFoundError:
+        return {} if detail else []
 
 
 def sha256_of_file(path: Path) -> str:

@@ -11,10 +11,14 @@ They harm the videos that have the marker in their id, and only measure the othe
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import errno
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -204,25 +208,119 @@ class CannotOpen(Fake):
 
 
 @dataclass(frozen=True)
+class BreaksAtOpening(Fake):
+    """Raises something unforeseen at opening, or kills its worker there.
+
+    Attributes:
+        kills: it does the latter, at its first so many openings (counted in the log).
+        full_disk: what it raises is that a disk is full.
+    """
+
+    kills: int = 0
+    full_disk: bool = False
+
+    name: ClassVar[str] = "breaks_at_opening"
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        """Raises RuntimeError or OSError, or dies by SIGKILL."""
+        self._note("open")
+        if self.kills and sum(what == "open" for what, *_ in noted(self.log)) > self.kills:
+            yield self._live
+            return
+        if self.kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.full_disk:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/models/base")
+        raise RuntimeError("the library is of another version")
+
+    def act(self, video: Video) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True)
 class KillsItsWorker(Fake):
-    """Kills the process it runs in, as a decoder that crashes does: never run it in your own."""
+    """Kills the process it runs in, as a decoder that crashes does: never run it in your own.
+
+    Attributes:
+        times: only at the first so many measurements of marked videos (counted in the log).
+    """
+
+    times: int | None = None
 
     name: ClassVar[str] = "kills_its_worker"
 
     def act(self, video: Video) -> None:
         """Dies by SIGKILL."""
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.times is None or sum(self.marker in i for i, *_ in noted(self.log)) <= self.times:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)
 class Hangs(Fake):
-    """Never comes back from a marked video."""
+    """Never comes back from a marked video.
+
+    Attributes:
+        locked: in native code that holds the interpreter's lock, so that no thread runs.
+    """
+
+    locked: bool = False
 
     name: ClassVar[str] = "hangs"
 
     def act(self, video: Video) -> None:
         """Sleeps."""
+        if self.locked:
+            ctypes.PyDLL(None).sleep(int(FOR_EVER_S))
         time.sleep(FOR_EVER_S)
+
+
+@dataclass(frozen=True)
+class BurnsCpu(Fake):
+    """Computes for ever at a marked video."""
+
+    name: ClassVar[str] = "burns_cpu"
+
+    def act(self, video: Video) -> None:
+        """Spins."""
+        while True:
+            pass
+
+
+@dataclass(frozen=True)
+class StartsChild(Fake):
+    """Starts a program at a marked video and waits for it, for ever; the log gets its pid.
+
+    Attributes:
+        burns: the program computes; else it sleeps.
+    """
+
+    burns: bool = False
+
+    name: ClassVar[str] = "starts_child"
+
+    def act(self, video: Video) -> None:
+        """Waits for a program."""
+        code = "while True: pass" if self.burns else f"import time; time.sleep({FOR_EVER_S})"
+        with subprocess.Popen([sys.executable, "-c", code]) as child:
+            self._note(f"child:{child.pid}")
+            child.wait()
+
+
+@dataclass(frozen=True)
+class FillsDisk(Fake):
+    """Finds the disk full at a marked video."""
+
+    code: int = errno.ENOSPC
+
+    name: ClassVar[str] = "fills_disk"
+
+    def act(self, video: Video) -> None:
+        """Raises OSError, wrapped as libraries do."""
+        try:
+            raise OSError(self.code, os.strerror(self.code), f"/scratch/{video.video_id}/part")
+        except OSError as error:
+            raise StageError("connection_failed", "the copy ended early") from error
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reelscript.pipeline.errors import DataError
-from reelscript.pipeline.store import Store
+from reelscript.pipeline.attempts import storing
+from reelscript.pipeline.errors import DamagedArtefact, DataError, SourceGone
+from reelscript.pipeline.store import Store, sha256_of_file
 from reelscript.schemas.text import canonical_json
 from reelscript.schemas.video import Video
 
 Record = TypeVar("Record")
+OF_NOTHING = hashlib.sha256().hexdigest()
 
 
 class Workspace:
@@ -27,42 +29,71 @@ class Workspace:
         store: the `work` folder of the build, shared by all workers.
         scratch: a folder on this machine's disk; what lies there may vanish at any time and is made
             again.
+
+    Attributes:
+        stored_bytes: of artefacts: put less removed, by this process through this workspace.
+        restore: brings back the stored copy of a source that is gone; None: nobody can.
     """
 
     def __init__(self, store: Store, scratch: Path) -> None:
         self.store = store
         self.scratch = scratch
+        self.stored_bytes = 0
+        self.restore: Callable[[Video], None] | None = None
+        self._sound: str | None = None  # the stored source that was checked last
 
     # Artefacts: named by their content.
 
     def put(self, data: bytes) -> str:
         """Stores bytes and returns their sha256, which is their name."""
         name = hashlib.sha256(data).hexdigest()
-        self.store.put_if_absent(_object_name(name), data)
+        held = self.store.size_or_none(_object_name(name))
+        if held != len(data):  # one of another size is damaged
+            self.store.put(_object_name(name), data)
+            self.stored_bytes += len(data) - (held or 0)
         return name
 
     def put_file(self, path: Path, sha256: str) -> None:
         """Stores a local file of which the sha256 is known."""
-        if not self.store.exists(_object_name(sha256)):
+        held, size = self.store.size_or_none(_object_name(sha256)), path.stat().st_size
+        if held != size:
             self.store.put_file(_object_name(sha256), path)
+            self.stored_bytes += size - (held or 0)
 
     def get(self, sha256: str) -> bytes:
         """Returns an artefact, checked against its name.
 
         Raises:
-            FileNotFoundError: there is none.
-            DataError: it is damaged.
+            DamagedArtefact: it is gone, or not what its name says (a power cut, a bad disk). It is
+                removed, so that it is made again.
         """
-        data = self.store.get(_object_name(sha256))
+        try:
+            data = self.store.get(_object_name(sha256))
+        except FileNotFoundError:
+            raise self._damaged(sha256) from None
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(
-                f"the artefact {sha256} in {self.store.url} is damaged: delete it and build again"
-            )
+            raise self._damaged(sha256)
         return data
 
     def has(self, sha256: str) -> bool:
-        """Returns whether the artefact is in the store."""
-        return self.store.exists(_object_name(sha256))
+        """Returns whether the artefact is in the store; an empty one is what a power cut leaves."""
+        held = self.store.size_or_none(_object_name(sha256))
+        return held is not None and (held > 0 or sha256 == OF_NOTHING)
+
+    def forget(self, sha256: str) -> None:
+        """Removes an artefact; nothing happens where there is none."""
+        held = self.store.size_or_none(_object_name(sha256))
+        if held is not None:
+            self.store.delete(_object_name(sha256))
+            self.stored_bytes -= held
+
+    def _damaged(self, sha256: str) -> DamagedArtefact:
+        """Removes an artefact and returns the error that says so."""
+        self.forget(sha256)
+        return DamagedArtefact(
+            f"the artefact {sha256} in {self.store.url} is damaged or gone: "
+            "the same command makes it again"
+        )
 
     def put_record(self, record: Any) -> str:
         """Stores a dataclass, or a list of them, as canonical JSON and returns its digest."""
@@ -93,25 +124,60 @@ class Workspace:
     # The media file.
 
     def media(self, video: Video) -> Path:
-        """Returns the source as a local file, or its stored copy (fetched once to scratch)."""
+        """Returns the source as a local file, or its stored copy (fetched once to scratch).
+
+        A copy that was let go, or is damaged, is brought back by `restore`, if there is one.
+
+        Raises:
+            SourceGone: there is none.
+            DamagedArtefact: what is gone is no copy of the source but a proxy made from it.
+        """
         if video.media is None:
             return Path(video.location)
-        name = _object_name(video.media)
+        try:
+            return self._copy(video, video.media)
+        except SourceGone as error:
+            if video.source_sha256 not in (None, video.media):
+                raise DamagedArtefact(str(error)) from None
+            if self.restore is None:
+                raise
+        self.restore(video)
+        return self._copy(video, video.media)
+
+    def _copy(self, video: Video, media: str) -> Path:
+        """Returns the stored copy as a local file. Raises SourceGone."""
+        if not self.has(media):
+            raise SourceGone(f"the copy of {video.url} is no longer in {self.store.url}")
+        path = self._fetched(video, _object_name(media))
+        if self._sound != media:
+            with storing(f"read {path}", path.parent):
+                found = sha256_of_file(path)
+            if found != media:
+                self.forget(media)
+                path.unlink(missing_ok=True)  # the copy of it in scratch
+                raise SourceGone(f"the copy of {video.url} in {self.store.url} was damaged")
+            self._sound = media
+        return path
+
+    def _fetched(self, video: Video, name: str) -> Path:
+        """Returns an object as a local file."""
         root = self.store.local_root
         if root is not None:
             return root / name
-        here = self.scratch_of(video) / "source"
+        here = self.scratch_of(video) / Path(name).name
         if not here.exists():
             part = here.with_suffix(".part")
-            with self.store.open_read(name) as remote, part.open("wb") as file:
-                shutil.copyfileobj(remote, file)
-            part.rename(here)
+            with storing(f"fetch {name} to {part.parent}", self.scratch):
+                with self.store.open_read(name) as remote, part.open("wb") as file:
+                    shutil.copyfileobj(remote, file)
+                part.rename(here)
         return here
 
     def scratch_of(self, video: Video) -> Path:
         """Returns a folder on this machine for what one video needs between its stages."""
         folder = self.scratch / video.video_id
-        folder.mkdir(parents=True, exist_ok=True)
+        with storing(f"make the folder {folder}", self.scratch):
+            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def forget_scratch(self, video: Video) -> None:

@@ -18,6 +18,13 @@ from numpy.typing import NDArray
 from reelscript.pipeline.errors import DataError, UsageError
 from reelscript.pipeline.store import Store
 from reelscript.reading.frames import evenly, frames_at
+from reelscript.reading.releases import (
+    SHARD_FOLDERS,
+    read_newest,
+    release_folder,
+    release_of,
+    releases_in,
+)
 from reelscript.reading.tables import no_json, read_dataset_json, read_table
 from reelscript.schemas.sample import SampleClip, SampleJson
 from reelscript.schemas.text import one_line
@@ -28,14 +35,31 @@ MOST_COMPARED = 2000  # keys that a wrong one is compared with
 PAST_END_S = 0.25  # a clip's end may lie behind the last frame by this: rounding, audio padding
 
 
-def open_corpus(url_or_path: str | os.PathLike[str]) -> Corpus:
+def open_corpus(url_or_path: str | os.PathLike[str], release: int | None = None) -> Corpus:
     """Returns the corpus that stands in a folder, local or at any fsspec URL.
 
+    It stays as it was opened: a release that is published later changes nothing of it.
+
+    Args:
+        url_or_path: the folder.
+        release: the number of an older release, which is opened in place of the newest.
+
     Raises:
-        DataError: there is none, or it is not of the format that this version reads.
+        DataError: there is no corpus or no such release, or it is not of the format that this
+            version reads.
     """
     store = Store(os.fspath(url_or_path))
-    return Corpus(store, read_dataset_json(store))
+    info = read_newest(store)
+    newest = release_of(info)
+    if release is None or release == newest:
+        return Corpus(store, info)
+    there = releases_in(store, newest)
+    if release not in there:
+        known = ", ".join(str(number) for number in sorted({*there, newest}))
+        where = one_line(store.url)
+        raise DataError(f"there is no release {release!r} in {where}: there is {known}")
+    folder = release_folder(release)
+    return Corpus(store, read_dataset_json(store, folder), folder)
 
 
 class Corpus:
@@ -50,11 +74,18 @@ class Corpus:
     Attributes:
         store: where it lies.
         info: what stands in dataset.json.
+
+    Args:
+        store: where it lies.
+        info: what stands in dataset.json.
+        folder: where in it the tables are looked for first; else they are at the top, or in the
+            folder of the release.
     """
 
-    def __init__(self, store: Store, info: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, info: Mapping[str, Any], folder: str = "") -> None:
         self.store = store
         self.info = dict(info)
+        self._folders = list(dict.fromkeys([folder, "", release_folder(release_of(info))]))
 
     def __repr__(self) -> str:
         return f"<Corpus {one_line(self.store.url)!r}: {len(self)} samples>"
@@ -76,7 +107,8 @@ class Corpus:
 
     def _table(self, name: str) -> pa.Table:
         named = self.info.get("tables")
-        return read_table(self.store, name, named.get(name) if isinstance(named, dict) else None)
+        expected = named.get(name) if isinstance(named, dict) else None
+        return read_table(self.store, name, expected, self._folders)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -174,17 +206,23 @@ class Sample:
         return frames_at(self.mp4, wanted, size)
 
     def _member(self, kind: str) -> bytes:
-        name = f"shards/{self.row['shard']}"
-        try:
-            data = self._store.get_range(name, self.row[f"{kind}_offset"], self.row[f"{kind}_size"])
-        except FileNotFoundError:
-            raise DataError(f"{one_line(self._store.url)}/{one_line(name)} is missing") from None
+        shard = self.row["shard"]
+        data = self._read(shard, self.row[f"{kind}_offset"], self.row[f"{kind}_size"])
         expected = self.row.get(f"{kind}_sha256")
         if expected is not None and hashlib.sha256(data).hexdigest() != expected:
             raise DataError(
-                f"{self.key}.{kind} in {one_line(name)} has not the sha256 of the index"
+                f"{self.key}.{kind} in shards/{one_line(shard)} has not the sha256 of the index"
             )
         return data
+
+    def _read(self, shard: str, offset: int, size: int) -> bytes:
+        """Returns a part of a shard, which may have gone where those of older releases lie."""
+        for folder in SHARD_FOLDERS:
+            try:
+                return self._store.get_range(f"{folder}/{shard}", offset, size)
+            except FileNotFoundError:
+                continue
+        raise DataError(f"{one_line(self._store.url)}/shards/{one_line(shard)} is missing")
 
 
 def nearest_key(key: str, keys: Sequence[str]) -> str | None:

@@ -20,6 +20,7 @@ ARROW_TYPES: dict[Any, pa.DataType] = {
 }
 NOT_PUBLISHED = (
     "location",
+    "signature",
     "position",
     "media",
     "voice",
@@ -27,6 +28,7 @@ NOT_PUBLISHED = (
     "aligned_words",
     "segments",
     "clips",
+    "proxy",
     "passages",
     "encodings",
 )

@@ -37,6 +37,7 @@ class Video:
     video_id: str
     url: str  # published: the URL, or the path relative to the source root
     location: str  # where to read it: a URL or an absolute path; never published
+    signature: str | None = None  # `<bytes>:<time of change in ns>` of a local file; not published
     position: int = 0  # in the source list, from 0
     title: str | None = None
     license: str | None = None
@@ -119,6 +120,9 @@ class Video:
     densest_30s_words: int | None = None
     unique_word_share: float | None = None
     mean_word_probability: float | None = None
+
+    # proxy
+    proxy: str | None = None  # digest of the small stand-in that is read once the source is gone
 
     # encode
     passages: str | None = None  # digest of a list of schemas.clip.Passage

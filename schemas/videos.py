@@ -14,6 +14,10 @@ from reelscript.schemas.video import FIELD_NAMES, Video
 
 RECORD = pa.schema([field.with_nullable(True) for field in arrow_fields(Video)])
 """A column for each field of `Video`, in their order."""
+LISTED = FIELD_NAMES[: FIELD_NAMES.index("detail") + 1]
+"""What is known of a source before anything is measured: who it is, and what became of it."""
+IDENTITY = FIELD_NAMES[: FIELD_NAMES.index("outcome")]
+"""What comes from the source list."""
 CHUNK_ROWS = 4096
 DEFAULTS = {"position": 0, "outcome": "pending"}
 

@@ -136,7 +136,7 @@ def make_corpus(folder: Path) -> Path:
     rows = {
         "videos": (VIDEOS, [_video_row(v, clips.get(v.video_id, []), keys) for v in videos]),
         "clips": (CLIPS, [_clip_row(v, c, keys) for v in clips for c in clips[v]]),
-        "samples": (SAMPLES, [row for shard in shards for row in shard.rows]),
+        "samples": (SAMPLES, [row for s in shards for row in s.rows.to_pylist()]),
     }
     tables = {name: pa.Table.from_pylist(r, schema=schema) for name, (schema, r) in rows.items()}
     info = {

@@ -7,6 +7,7 @@ import yaml
 
 from reelscript.jobs import config as config_module
 from reelscript.jobs.config import SECTIONS, Config, config_from, load_config, resolved
+from reelscript.jobs.room import Work
 from reelscript.pipeline.errors import UsageError
 from reelscript.transforms import whisper
 
@@ -87,7 +88,10 @@ def test_config_names_what_is_nearest_to_an_unknown_key(
         ("quality=[]", "quality: expected settings"),
         ("name=5", "name: expected text, found 5"),
         ("name=2026-01-01", "name: expected text, found"),
-        ("work=[a]", "work: expected text"),
+        ("work=[a]", "work: expected settings"),
+        ("work.keep=nothing", "work.keep: .*'source', 'proxy' or 'none'"),
+        ("work.max_bytes=lots", "work.max_bytes: expected bytes such as 512MB"),
+        ("work.max_bytes=0", "work.max_bytes: "),
         ("acquire.timeout_s=.inf", "acquire.timeout_s: .*finite"),
         ("quality.min_words=.nan", "quality.min_words: .*finite"),
         ("transcribe.min_avg_logprob=-.inf", "transcribe.min_avg_logprob: .*finite"),
@@ -220,7 +224,7 @@ def changed() -> Config:
     return Config(
         sources=("a", "é\u2028語", "-", "null", "5", "!!x"),
         name='"quoted": #no comment',
-        work="s3://bucket/work",
+        work=Work(folder="s3://bucket/work", keep="none", max_bytes=10**13),
         acquire=dataclasses.replace(default.acquire, max_bytes=1, contact="me@example.org"),
         speech=dataclasses.replace(default.speech, language="en", accept=("en", "no")),
         language=dataclasses.replace(default.language, accept=("no", "de")),
@@ -244,6 +248,22 @@ def test_config_written_out_holds_every_setting() -> None:
     assert set(plain) == {"sources", "name", "work", *SECTIONS}
     for name, kind in SECTIONS.items():
         assert set(plain[name]) == {f.name for f in dataclasses.fields(kind)}
+
+
+def test_config_work_folder_lies_beside_the_config_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for written, folder in [
+        ("work: kept", str(tmp_path / "kept")),
+        ("work: {folder: kept, keep: none}", str(tmp_path / "kept")),
+        ("work: /kept", "/kept"),
+        ("work: s3://bucket/kept", "s3://bucket/kept"),
+        ("work: {max_bytes: 2GB}", None),
+    ]:
+        path.write_text(f"sources: [a]\n{written}\n", encoding="utf-8")
+        assert load_config(path).work.folder == folder
+    assert load_config(path).work.max_bytes == 2 * 10**9
+    assert load_config(path, overrides=["work=here"]).work == Work(folder="here")
+    assert load_config(path, overrides=["work.keep=proxy"]).work.max_bytes == 2 * 10**9
 
 
 # Models.

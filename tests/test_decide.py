@@ -28,6 +28,7 @@ from reelscript.pipeline.rules import (
 from reelscript.schemas.clip import SCORE_NAMES, sample_key
 from reelscript.schemas.tables import CLIPS
 from reelscript.schemas.video import FIELD_NAMES, Outcome, Video
+from reelscript.schemas.videos import Videos
 
 DECIDED = ("outcome", "reason", "sample_key")
 MEASURED = pa.schema([f for f in CLIPS if f.name not in DECIDED])
@@ -76,7 +77,9 @@ def run(
     passage: PassageRules | None = None,
 ) -> Decision:
     quality, dedup = quality or Quality(), dedup or Dedup()
-    return decide(videos, table(rows), quality, dedup, passage or PassageRules(), split_of)
+    return decide(
+        Videos.of(videos), table(rows), quality, dedup, passage or PassageRules(), split_of
+    )
 
 
 Corpus = tuple[list[Video], list[Row]]
@@ -185,7 +188,7 @@ def test_decide_the_order_of_clips_and_videos_does_not_matter(
     shuffled = random.sample(rows, len(rows))
     assert run(videos, shuffled, quality, Dedup(False), RULES).clips.equals(wanted.clips)
     turned = run(videos[::-1], shuffled, quality, Dedup(False), RULES)
-    assert turned.videos == wanted.videos[::-1]
+    assert turned.videos == list(wanted.videos)[::-1]
     assert turned.passages == wanted.passages
     by_place = sorted(turned.clips.to_pylist(), key=lambda r: (r["video_id"], r["clip_index"]))
     assert by_place == wanted.clips.to_pylist()
@@ -320,7 +323,8 @@ def test_decide_what_fails_in_encode_loses_its_kept_clips(corpus: Corpus, which:
         for n, v in enumerate(before.videos)
         if v.outcome == "kept" and which >> n & 1
     }
-    after = with_encode_failures(before, failed)
+    ended = Videos.of(failed.get(v.video_id, v) for v in before.videos)
+    after = with_encode_failures(replace(before, videos=ended), failed)
     assert [v.video_id for v in after.videos] == [v.video_id for v in before.videos]
     assert after.clips.schema == CLIPS
     for a, b in zip(before.videos, after.videos, strict=True):

@@ -63,7 +63,7 @@ def documented() -> dict[str, dict[str, list[str]]]:
 
 def kind_of(section: str, field: dataclasses.Field[Any]) -> str:
     if section in ("encode", "shard"):
-        return "writing"
+        return str(field.metadata.get("role", "writing"))
     if not issubclass(SECTIONS[section], Stage):
         return "threshold"
     return str(field.metadata.get("role", "measuring"))

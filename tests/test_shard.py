@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.errors import DataError, StorageError
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip, Passage, sample_key
@@ -192,7 +192,7 @@ def test_shard_repeats_byte_for_byte_and_its_rows_point_into_it(
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    for row, part in zip(shard.rows, parts, strict=True):
+    for row, part in zip(shard.rows.to_pylist(), parts, strict=True):
         contents = (workspace.get(part.mp4), *part.members())
         for member, content in zip(("mp4", "json", "txt"), contents, strict=True):
             offset, size = row[f"{member}_offset"], row[f"{member}_size"]
@@ -201,10 +201,8 @@ def test_shard_repeats_byte_for_byte_and_its_rows_point_into_it(
         planned = part.planned()
         assert planned.bytes == sum(map(len, contents))
         assert (planned.key, planned.split) == (row["key"], row["split"])
-    table = pa.Table.from_pylist(shard.rows, schema=SAMPLES)
-    assert table.schema.equals(SAMPLES)
-    assert table["text"].null_count == 0
-    assert set(shard.rows[0]) == set(SAMPLES.names)
+    assert shard.rows.schema.equals(SAMPLES)
+    assert shard.rows["text"].null_count == 0
     assert list(workspace.scratch.iterdir()) == []
 
 
@@ -245,6 +243,18 @@ def test_shard_that_cannot_be_written_leaves_nothing(workspace: Workspace, tmp_p
         write_shard("train-000000.tar", parts, workspace, store)
     assert list(store.names("shards")) == []
     assert list(workspace.scratch.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_shard_on_a_full_scratch_disk_is_one_sentence(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Path.open
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda p, *a: really(full if p.suffix == ".tar" else p, *a))
+    with pytest.raises(StorageError, match=r"^cannot write .*the disk is full"):
+        write_shard("train-000000.tar", stored(workspace), workspace, Store(str(tmp_path / "out")))
+    assert list(Store(str(tmp_path / "out")).names("shards")) == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import io
 import json
@@ -12,6 +11,7 @@ import os
 import random
 import re
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,7 +26,7 @@ from w3lib.url import canonicalize_url
 
 from reelscript.jobs.language_codes import language_code
 from reelscript.jobs.source_metadata import metadata_text
-from reelscript.jobs.sources import list_sources, signature
+from reelscript.jobs.sources import list_sources as listed_columns
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.tables import VIDEOS
 from reelscript.schemas.text import canonical_json
@@ -69,6 +69,10 @@ def make(folder: Path, *names: str) -> None:
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes([number]))
+
+
+def list_sources(sources: str | Sequence[str], base: Path) -> list[Video]:
+    return list(listed_columns(sources, base))
 
 
 def urls(videos: list[Video]) -> list[str]:
@@ -256,7 +260,7 @@ def test_sources_in_a_text_are_a_line_each(tmp_path: Path) -> None:
     assert urls(videos) == ["https://example.org/x.mp4", "v/a b.mp4", "v/no.mp4"]
     assert [v.title for v in videos] == ["x.mp4", "a b", "no"]
     assert all(v.outcome == "pending" for v in videos)  # a file that is not there fails in acquire
-    assert [signature(v) is not None for v in videos] == [False, True, False]
+    assert [v.signature is not None for v in videos] == [False, True, False]
 
 
 ROWS: list[dict[str, Any]] = [
@@ -454,7 +458,7 @@ def test_sources_with_hostile_names_are_listed_and_open(tmp_path: Path) -> None:
         name = os.fsencode(video.location).rpartition(b"/")[2]
         assert Path(video.location).read_bytes() == bytes([HOSTILE.index(name)])
         assert video.video_id == hashed(name)
-        assert signature(video) is not None
+        assert video.signature is not None
         canonical_json([video.url, video.title])
         pa.array([video.url, video.title], pa.string())
     assert "%FF%FE.mp4" in urls(videos)
@@ -495,7 +499,6 @@ def test_sources_of_any_text_are_one_row_a_line(
     assert len(videos) == len(rows)
     for video in videos:
         assert len(Acquire().key(video)) == 64
-        signature(video)
 
 
 def test_sources_with_half_a_surrogate_pair_are_rows(tmp_path: Path) -> None:
@@ -646,13 +649,12 @@ def test_sources_are_the_same_whatever_stood_around_them(tmp_path: Path) -> None
 def test_sources_signature_changes_with_the_file(tmp_path: Path) -> None:
     make(tmp_path, "a.mp4")
     (video,) = list_sources("a.mp4", tmp_path)
-    before = signature(video)
-    assert before == f"1:{(tmp_path / 'a.mp4').stat().st_mtime_ns}"
+    assert video.signature == f"1:{(tmp_path / 'a.mp4').stat().st_mtime_ns}"
     (tmp_path / "a.mp4").write_bytes(b"more")
-    assert signature(video) not in (before, None)
-    (tmp_path / "a.mp4").unlink()
-    assert signature(video) is None
-    assert signature(dataclasses.replace(video, location="https://example.org/a.mp4")) is None
+    (changed,) = list_sources("a.mp4", tmp_path)
+    assert changed.signature not in (video.signature, None)
+    (tmp_path / "l.txt").write_text("a.mp4\ngone.mp4\nhttps://example.org/a.mp4")
+    assert [v.signature for v in list_sources("l.txt", tmp_path)] == [changed.signature, None, None]
 
 
 @pytest.mark.parametrize(

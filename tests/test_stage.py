@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import av
 import pytest
 
 from reelscript.jobs.config import Config
-from reelscript.pipeline.errors import Reject, StageError, UsageError
+from reelscript.pipeline.errors import Reject, StageError, StorageError, UsageError
 from reelscript.pipeline.stage import ALWAYS_SEEN, Live, Stage, Timing, apply
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import CannotOpen, Counts, Raises, RejectsEvery, noted, videos
@@ -196,7 +198,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07 line\nline\r\u202egnp.exe\u2028 \udcff" + "x"
     [
         (StageError("http_404", HOSTILE), "http_404"),
         (ValueError(HOSTILE), "error"),
-        (OSError(28, HOSTILE), "error"),
+        (OSError(errno.EIO, HOSTILE), "error"),
         (MemoryError(), "out_of_memory"),
         (RecursionError(HOSTILE), "error"),
         (AssertionError(HOSTILE), "error"),
@@ -230,6 +232,74 @@ def test_stage_with_an_undeclared_reason_is_a_fault_of_the_program(workspace: Wo
     for _ in range(2):
         with pytest.raises(AssertionError, match="says rejects for 'made_up'"):
             applied(Says(Reject("made_up")), videos(1)[0], workspace)
+
+
+def wrapped(error: Exception, wrapper: Exception, named: bool = True) -> Exception:
+    """`raise wrapper from error`, or raised while `error` was handled."""
+    if named:
+        wrapper.__cause__ = error
+    else:
+        wrapper.__context__ = error
+    return wrapper
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FULL,
+        OSError(errno.EDQUOT, HOSTILE, "/scratch/x"),
+        wrapped(FULL, StageError("connection_failed", "the copy ended early")),
+        wrapped(FULL, ValueError("no frames"), named=False),
+        wrapped(wrapped(FULL, KeyError("x")), RuntimeError("y"), named=False),
+        wrapped(StorageError("cannot write x: the disk is full"), ValueError("z")),
+        StorageError("cannot write x: the disk is full"),
+    ],
+)
+def test_stage_whose_disk_is_full_blames_no_video(workspace: Workspace, error: Exception) -> None:
+    with pytest.raises(StorageError, match=r"^cannot write .*: the disk is full") as raised:
+        applied(Says(error), videos(1)[0], workspace)
+    assert str(raised.value).isprintable()
+
+
+def codec_error(code: int, name: str | None) -> Exception:
+    try:
+        av.error.err_check(-code, name)
+    except av.FFmpegError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", [None, "/videos/made_up.mp4"])
+def test_stage_blames_the_video_whose_packets_outgrow_the_buffers_of_a_codec(
+    workspace: Workspace, name: str | None
+) -> None:
+    """FFmpeg says ENOSPC then; a file must not be able to stop a build."""
+    failed, _ = applied(Says(codec_error(errno.ENOSPC, name)), videos(1)[0], workspace)
+    assert (failed.outcome, failed.reason) == ("failed", "error")
+
+
+def test_stage_that_writes_media_to_a_full_disk_blames_no_video(workspace: Workspace) -> None:
+    part = str(workspace.scratch / "v000" / "passage.mp4")
+    with pytest.raises(StorageError, match=r"passage\.mp4: the disk is full"):
+        applied(Says(codec_error(errno.ENOSPC, part)), videos(1)[0], workspace)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_stage_knows_how_a_muxer_says_that_the_disk_is_full() -> None:
+    """It names the file: that is what tells it from a codec."""
+    with (  # noqa: PT012
+        pytest.raises(OSError, match="No space left") as raised,
+        av.open("/dev/full", "w", format="mp4") as container,
+    ):
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        for _ in range(50):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(stream.encode(None))
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
 @pytest.mark.parametrize("error", [UsageError("no model"), KeyboardInterrupt(), SystemExit(1)])

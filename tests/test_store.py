@@ -1,8 +1,14 @@
+import dataclasses
 import errno
+import hashlib
 import os
 import shutil
+import socket
+import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -10,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.errors import DamagedArtefact, DataError, SourceGone, StorageError
+from reelscript.pipeline.faults import FOR_EVER, Fault, faults
 from reelscript.pipeline.store import Store, sha256_of_file
+from reelscript.pipeline.testing import videos
 from reelscript.pipeline.workspace import Workspace
 
 NONE = "objects/00/none"
@@ -55,9 +63,113 @@ def test_store_gives_back_what_was_put(store: Store, tmp_path: Path) -> None:
 
 
 def test_store_puts_if_absent_only_once(store: Store) -> None:
-    store.put_if_absent("x/y", b"first")
-    store.put_if_absent("x/y", b"second")
+    assert store.put_if_absent("x/y", b"first")
+    assert not store.put_if_absent("x/y", b"other")
     assert store.get("x/y") == b"first"
+
+
+def test_store_puts_in_place_of_one_that_is_damaged(store: Store) -> None:
+    for damaged in (b"", b"fir", b"firstfirst"):
+        store.put("x/y", damaged)
+        assert store.put_if_absent("x/y", b"first")
+        assert store.get("x/y") == b"first"
+
+
+def test_store_creates_only_once(store: Store) -> None:
+    assert store.create("runs/1", b"mine")
+    assert not store.create("runs/1", b"yours")
+    assert not store.create("runs/1", b"mine")
+    assert store.get("runs/1") == b"mine"
+
+
+def test_store_does_not_take_a_file_in_the_way_for_a_name_that_is_taken(local: Store) -> None:
+    local.put("runs", b"a file")
+    with pytest.raises(StorageError, match=r"cannot write runs/1 in .*: a file is in its way"):
+        local.create("runs/1", b"mine")
+
+
+def test_store_creates_once_among_many(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: store.create("runs/1", b"%d" % n), range(40)))
+    if store.local_root is None:  # memory:// looks and then writes; buckets and disks do not
+        assert True in won
+    else:
+        assert won.count(True) == 1
+        assert store.get("runs/1") == b"%d" % won.index(True)
+
+
+def test_store_copies_and_moves(store: Store) -> None:
+    store.put("a/1", b"one")
+    store.put("b/2", b"two")
+    store.copy("a/1", "c/d/3")
+    store.copy("a/1", "b/2")
+    assert [store.get(n) for n in ("a/1", "b/2", "c/d/3")] == [b"one"] * 3
+    store.put("a/1", b"new")
+    assert store.get("c/d/3") == b"one"  # two names of one file, but files are replaced
+    store.move("a/1", "c/d/3")
+    assert list(store.names("c")) == ["c/d/3"]
+    assert store.get("c/d/3") == b"new"
+    assert not store.exists("a/1")
+    for act in (store.copy, store.move):
+        with pytest.raises(FileNotFoundError):
+            act("a/1", "a/2")
+    assert not store.exists("a/2")
+
+
+def test_store_tells_how_much_it_holds(store: Store) -> None:
+    assert store.total_bytes() == 0
+    store.put("a/b/1", b"12345")
+    store.put("2", b"678")
+    assert store.total_bytes() == 8
+    assert (store.size_or_none("2"), store.size_or_none("3")) == (3, None)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_store_creates_and_copies_where_there_are_no_hard_links(
+    local: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    assert local.create("a/1.x", b"mine")
+    assert not local.create("a/1.x", b"yours")
+    local.copy("a/1.x", "a/2.x")
+    assert files_below(local) == ["a/1.x", "a/2.x"]
+    assert local.get("a/2.x") == b"mine"
+    with pytest.raises(FileNotFoundError):
+        local.copy("a/3.x", "a/4.x")
+
+
+def test_store_creates_nothing_where_the_name_was_taken_and_the_rest_failed(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StorageError):
+        local.create("a/1.x", b"mine")
+    assert files_below(local) == []
+
+
+def test_store_writes_below_a_folder_on_another_disk(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`objects` may be a link to a larger disk: a part file in the root cannot be renamed there."""
+    really = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        really(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    local.put("objects/1.x", b"one")
+    local.copy("objects/1.x", "objects/2.x")
+    assert files_below(local) == ["objects/1.x", "objects/2.x"]
+    assert local.get("objects/2.x") == b"one"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +229,11 @@ def test_store_refuses_names_that_escape(store: Store, name: str, tmp_path: Path
         lambda: store.exists(name),
         lambda: store.size(name),
         lambda: store.delete(name),
+        lambda: store.create(name, b"x"),
+        lambda: store.copy(name, "x"),
+        lambda: store.copy("x", name),
+        lambda: store.move(name, "x"),
+        lambda: store.move("x", name),
         lambda: list(store.names(name)),
     ]
     for attempt in attempts:
@@ -137,27 +254,15 @@ def test_store_name_is_refused_or_stays_inside(name: str) -> None:
     assert path.startswith("/root/folder/")
 
 
-def write_half(path: Path, data: bytes) -> int:
-    with path.open("wb") as file:
-        file.write(data[: len(data) // 2])
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def copy_half(source: Path, target: Path) -> None:
-    write_half(target, source.read_bytes())
-
-
-def test_store_leaves_nothing_of_a_put_that_failed(
-    local: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_store_leaves_nothing_of_a_put_that_failed(local: Store) -> None:
     local.put("a/old.x", b"old")
-    monkeypatch.setattr(Path, "write_bytes", write_half)
-    monkeypatch.setattr(shutil, "copyfile", copy_half)
-    for name in ("a/old.x", "a/new.x"):
-        with pytest.raises(OSError, match="No space"):
-            local.put(name, b"halves")
-        with pytest.raises(OSError, match="No space"):
-            local.put_file(name, Path(__file__))
+    full = Fault("put", errno=errno.ENOSPC, part=0.5, times=FOR_EVER)
+    with faults(full):
+        for name in ("a/old.x", "a/new.x"):
+            with pytest.raises(StorageError, match=r"cannot write a/.*: the disk is full"):
+                local.put(name, b"halves")
+            with pytest.raises(StorageError, match=r"the disk is full .* bytes are free\)"):
+                local.put_file(name, Path(__file__))
     assert files_below(local) == ["a/old.x"]
     assert local.get("a/old.x") == b"old"
 
@@ -166,6 +271,49 @@ def test_store_does_not_list_parts_of_a_writer_that_was_killed(local: Store) -> 
     local.put("a/whole.x", b"1")
     (Path(local.url) / "a" / f".part-{uuid.uuid4().hex}").write_bytes(b"hal")
     assert list(local.names("a")) == ["a/whole.x"]
+
+
+def test_store_sweeps_what_killed_writers_left(local: Store, tmp_path: Path) -> None:
+    local.put("a/whole.x", b"1")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host, name = socket.gethostname(), uuid.uuid4().hex
+    of_dead, of_us, of_others = (
+        tmp_path / "work" / f".part-{who}-{name}"
+        for who in (f"{host}-{dead.pid}", f"{host}-{os.getpid()}", f"{host}x-{dead.pid}")
+    )
+    for part in (of_dead, of_us, of_others):
+        part.write_bytes(b"hal")
+    local.sweep()
+    assert [p.exists() for p in (of_dead, of_us, of_others)] == [False, True, True]
+    assert local.get("a/whole.x") == b"1"
+    Store(str(tmp_path / "nowhere")).sweep()
+
+
+def test_store_that_is_durable_syncs_the_file_before_and_the_folders_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    root = tmp_path / "work"
+
+    def named(path: Path) -> str:
+        return str(path.relative_to(tmp_path)).split(".part-")[0]
+
+    fsync, place = os.fsync, os.replace
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda f: (done.append(named(Path(f"/proc/self/fd/{f}").readlink())), fsync(f)),
+    )
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), place(a, b)))
+    Store(str(root), durable=True).put("a/b", b"1")
+    assert done == [".", "work", "work/", "replace", "work/a"]
+    done.clear()
+    Store(str(root), durable=True).move("a/b", "c")
+    assert done == ["replace", "work", "work/a"]
+    done.clear()
+    Store(str(root)).put("a/b", b"1")
+    assert done == ["replace"]
 
 
 def test_store_travels_to_other_processes_unconnected(store: Store) -> None:
@@ -203,8 +351,11 @@ def test_workspace_finds_a_damaged_artefact(store: Store, tmp_path: Path) -> Non
     name = workspace.put(b"what was heard")
     for damaged in (b"what was herd!", b"what was hear", b""):
         store.put(f"objects/{name[:2]}/{name}", damaged)
-        with pytest.raises(DataError, match=f"{name}.* is damaged"):
+        with pytest.raises(DamagedArtefact, match=f"{name}.* was damaged and is removed"):
             workspace.get(name)
+        with pytest.raises(FileNotFoundError):
+            workspace.get(name)
+        assert not workspace.has(name)
 
 
 def test_workspace_remembers_results_by_kind_and_key(store: Store, tmp_path: Path) -> None:
@@ -213,6 +364,62 @@ def test_workspace_remembers_results_by_kind_and_key(store: Store, tmp_path: Pat
     workspace.remember("probe", "k" * 64, {"facts": {"title": "ä\u2028", "fps": 29.97}})
     assert workspace.remembered("probe", "k" * 64) == {"facts": {"title": "ä\u2028", "fps": 29.97}}
     assert workspace.remembered("glance", "k" * 64) is None
+
+
+def test_workspace_takes_an_empty_artefact_for_absent(store: Store, tmp_path: Path) -> None:
+    workspace = Workspace(store, tmp_path / "scratch")
+    name, empty = workspace.put(b"what was heard"), workspace.put(b"")
+    store.put(f"objects/{name[:2]}/{name}", b"")
+    assert not workspace.has(name)
+    assert workspace.has(empty)
+    assert workspace.get(empty) == b""
+
+
+def test_workspace_puts_in_place_of_a_damaged_artefact(store: Store, tmp_path: Path) -> None:
+    workspace = Workspace(store, tmp_path / "scratch")
+    (tmp_path / "f").write_bytes(b"what was heard")
+    name = workspace.put(b"what was heard")
+    for damaged in (b"", b"what", b"what was heard, and more"):
+        store.put(f"objects/{name[:2]}/{name}", damaged)
+        assert workspace.put(b"what was heard") == name
+        assert workspace.get(name) == b"what was heard"
+        store.put(f"objects/{name[:2]}/{name}", damaged)
+        workspace.put_file(tmp_path / "f", name)
+        assert workspace.get(name) == b"what was heard"
+
+
+@given(acts=st.lists(st.tuples(st.sampled_from(["put", "file", "forget"]), st.integers(0, 3))))
+def test_workspace_counts_what_it_stored(acts: list[tuple[str, int]]) -> None:
+    """Against the sum over what is there."""
+    store = Store(f"memory://{uuid.uuid4().hex}")
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(store, Path(folder))
+        for act, size in acts:
+            data = bytes(size)
+            if act == "put":
+                workspace.put(data)
+            elif act == "file":
+                (Path(folder) / "f").write_bytes(data)
+                workspace.put_file(Path(folder) / "f", hashlib.sha256(data).hexdigest())
+            else:
+                workspace.forget(hashlib.sha256(data).hexdigest())
+            assert workspace.stored_bytes == store.total_bytes()
+
+
+def test_workspace_lets_go_of_a_stored_source_that_is_damaged(store: Store, tmp_path: Path) -> None:
+    workspace = Workspace(store, tmp_path / "scratch")
+    stored = dataclasses.replace(videos(1)[0], media=workspace.put(b"a film"))
+    assert workspace.media(stored).read_bytes() == b"a film"
+    for damaged in (b"", b"a fil", b"a firm"):
+        store.put(f"objects/{stored.media[:2]}/{stored.media}", damaged)
+        shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+        fresh = Workspace(store, tmp_path / "scratch")
+        with pytest.raises(SourceGone):
+            fresh.media(stored)
+        with pytest.raises(SourceGone):
+            fresh.media(stored)
+        fresh.put(b"a film")
+        assert fresh.media(stored).read_bytes() == b"a film"
 
 
 @pytest.mark.parametrize("damaged", [b"", b'{"facts": {', b"\xff\xfe\0", b"[]", b"null"])
@@ -227,10 +434,6 @@ def test_workspace_forgets_a_damaged_result(store: Store, tmp_path: Path, damage
 def test_workspace_fetches_media_that_lies_elsewhere_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
-    from reelscript.pipeline.testing import videos
-
     store = Store(f"memory://{uuid.uuid4().hex}")
     workspace = Workspace(store, tmp_path)
     stored = dataclasses.replace(videos(1)[0], media=workspace.put(b"a film"))
@@ -244,10 +447,6 @@ def test_workspace_fetches_media_that_lies_elsewhere_once(
 
 
 def test_workspace_reads_media_in_place_where_it_can(tmp_path: Path) -> None:
-    import dataclasses
-
-    from reelscript.pipeline.testing import videos
-
     workspace = Workspace(Store(str(tmp_path / "work")), tmp_path / "scratch")
     (video,) = videos(1)
     assert workspace.media(video) == Path(video.location)

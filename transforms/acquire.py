@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt
@@ -25,8 +26,8 @@ from reelscript.pipeline.stage import Live, Stage, threshold, tuning
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import digest
 from reelscript.schemas.video import Seconds, Video
-from reelscript.transforms.download import Limits, download
-from reelscript.transforms.object_copy import copy_object
+from reelscript.transforms.download import Fetched, Limits, declared_bytes, download
+from reelscript.transforms.object_copy import copy_object, object_bytes
 from reelscript.transforms.urls import (
     WEB_SCHEMES,
     canonical_url,
@@ -107,26 +108,9 @@ class Acquire(Stage):
 
     def _fetch(self, video: Video, workspace: Workspace) -> dict[str, Any]:
         """Returns the facts of a source that lies elsewhere, once it is whole in the store."""
-        url = video.location
-        if not is_fetchable(url):
-            raise StageError("unsupported_scheme", f"{scheme_of(url)}: is not fetched")
-        if is_youtube(url):
-            raise StageError("needs_yt_dlp", "this version downloads direct links only")
-        limits = Limits(
-            self.max_bytes,
-            self.timeout_s,
-            self.total_s,
-            self.max_redirects,
-            self.retries,
-            self.backoff_s,
-            self.max_wait_s,
-        )
         part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
         try:
-            if scheme_of(url) in WEB_SCHEMES:
-                fetched = download(url, part, limits, self._agent())
-            else:
-                fetched = copy_object(url, part, limits)
+            fetched = self.fetch(video.location, part)
             workspace.put_file(part, fetched.sha256)
         finally:
             part.unlink(missing_ok=True)
@@ -137,12 +121,55 @@ class Acquire(Stage):
             "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
+    def fetch(self, url: str, target: Path) -> Fetched:
+        """Returns digest and size of a source, once it lies at `target`. Raises StageError."""
+        _refuse_unfetchable(url)
+        if scheme_of(url) in WEB_SCHEMES:
+            return download(url, target, self._limits(), self._agent())
+        return copy_object(url, target, self._limits())
+
+    def stated_bytes(self, url: str) -> int | None:
+        """Returns the size of a source unfetched, None if nobody states it. Raises StageError."""
+        _refuse_unfetchable(url)
+        if scheme_of(url) in WEB_SCHEMES:
+            return declared_bytes(url, self._limits(), self._agent())
+        return object_bytes(url)
+
+    def _limits(self) -> Limits:
+        return Limits(
+            self.max_bytes,
+            self.timeout_s,
+            self.total_s,
+            self.max_redirects,
+            self.retries,
+            self.backoff_s,
+            self.max_wait_s,
+        )
+
+    def restore(self, video: Video, workspace: Workspace) -> None:
+        """Fetches a source again that was let go, for the same bytes.
+
+        Raises:
+            StageError: `changed`: other bytes lie at its URL now; or why it cannot be had.
+        """
+        facts = self._fetch(video, workspace)
+        if facts["media"] != video.media:
+            workspace.forget(facts["media"])
+            raise StageError("changed", f"{video.url} no longer holds the bytes that were measured")
+
     def _agent(self) -> str:
         """Returns the User-Agent header."""
         if self.user_agent:
             return self.user_agent
         contact = f" (+{self.contact})" if self.contact else ""
         return f"reelscript/{metadata.version('reelscript')}{contact}"
+
+
+def _refuse_unfetchable(url: str) -> None:
+    if not is_fetchable(url):
+        raise StageError("unsupported_scheme", f"{scheme_of(url)}: is not fetched")
+    if is_youtube(url):
+        raise StageError("needs_yt_dlp", "this version downloads direct links only")
 
 
 def file_signature(location: str) -> str | None:

@@ -46,6 +46,7 @@ class Align(Stage):
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("transcript", "voice", "duration_s")
     writes: ClassVar[tuple[str, ...]] = ("aligned_words", "interpolated_words")
+    artefacts: ClassVar[tuple[str, ...]] = ("aligned_words",)
 
     @contextmanager
     def open(self) -> Iterator[Live]:

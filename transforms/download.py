@@ -15,14 +15,14 @@ import hashlib
 import re
 import ssl
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from reelscript.pipeline.errors import StageError
 from reelscript.transforms.gunzip import Gunzip
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
+T = TypeVar("T")
 WHOLE = frozenset({200, 203})
 WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """It, or something on the way, is busy: RFC 9110 section 15 (425: RFC 8470, 429: RFC 6585)."""
@@ -74,24 +75,45 @@ def download(url: str, target: Path, limits: Limits, user_agent: str) -> Fetched
             `too_many_redirects`, `unsupported_scheme`, `bad_address` or `bad_encoding`. What lies
             at `target` is then of no use.
     """
-    try:
-        return _run(_download(url, target, limits, user_agent))
-    except _TryAgain as error:
-        raise StageError(error.kind, error.detail) from error
+
+    async def save(response: httpx.Response) -> Fetched:
+        return await _save(response, target, limits.max_bytes, published_url(url))
+
+    return _run(_asked(url, limits, user_agent, save))
 
 
-def _run(work: Coroutine[Any, Any, Fetched]) -> Fetched:
+def declared_bytes(url: str, limits: Limits, user_agent: str) -> int | None:
+    """Returns the size that the server states for a file, or None where it states none.
+
+    Asked with GET, the body left unread: a signed URL is signed for that alone, and so the answer
+    is the one that `download` gets.
+
+    Raises:
+        StageError: as `download`.
+    """
+
+    async def size(response: httpx.Response) -> int | None:
+        declared = response.headers.get("content-length", "")
+        return int(declared[:20]) if declared.isdecimal() else None
+
+    return _run(_asked(url, limits, user_agent, size))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
     """Returns what a coroutine returns.
 
     A coroutine can be stopped wherever it waits, as one deadline for everything needs; a blocking
     call ends only when the next byte comes, and a server may send one a minute, headers too.
     """
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as thread:  # inside a notebook or an actor, whose own loop runs
-        return thread.submit(asyncio.run, work).result()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(work)
+        with ThreadPoolExecutor(1) as thread:  # inside a notebook or an actor, whose own loop runs
+            return thread.submit(asyncio.run, work).result()
+    except _TryAgain as error:
+        raise StageError(error.kind, error.detail) from error
 
 
 @cache
@@ -101,7 +123,10 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()  # reads all certificates: once a process
 
 
-async def _download(url: str, target: Path, limits: Limits, user_agent: str) -> Fetched:
+async def _asked(
+    url: str, limits: Limits, user_agent: str, take: Callable[[httpx.Response], Awaitable[T]]
+) -> T:
+    """Returns what `take` makes of the server's answer, its body not yet read."""
     import httpx
     import tenacity
 
@@ -117,8 +142,8 @@ async def _download(url: str, target: Path, limits: Limits, user_agent: str) -> 
             async with httpx.AsyncClient(
                 headers=headers, timeout=limits.timeout_s, verify=_tls()
             ) as client:
-                fetched: Fetched = await attempts(_attempt, client, url, target, limits)
-                return fetched
+                taken: T = await attempts(_attempt, client, url, limits, take)
+                return taken
     except TimeoutError:
         detail = f"{published_url(url)}: not finished within {limits.total_s:g} s"
         raise StageError("timed_out", detail) from None
@@ -138,7 +163,12 @@ def _wait(limits: Limits) -> Callable[[RetryCallState], float]:
     return wait_s
 
 
-async def _attempt(client: httpx.AsyncClient, url: str, target: Path, limits: Limits) -> Fetched:
+async def _attempt(
+    client: httpx.AsyncClient,
+    url: str,
+    limits: Limits,
+    take: Callable[[httpx.Response], Awaitable[T]],
+) -> T:
     """Makes one attempt; what httpx raises becomes an error of ours, with no password in it."""
     import httpx
 
@@ -147,7 +177,7 @@ async def _attempt(client: httpx.AsyncClient, url: str, target: Path, limits: Li
         response = await _follow(client, url, limits.max_redirects)
         try:
             _check_head(response, limits.max_bytes, said)
-            return await _save(response, target, limits.max_bytes, said)
+            return await take(response)
         finally:
             await response.aclose()
     except httpx.TimeoutException as error:

@@ -11,12 +11,12 @@ sample n of its sound       what is heard at passage.start_s + n/rate
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from annotated_types import Ge, Gt, Le, MultipleOf
 
@@ -33,6 +33,7 @@ from reelscript.transforms.frame_clock import MAX_HOLE_S, FrameClock
 from reelscript.transforms.media import Undecodable, open_media
 from reelscript.transforms.mp4_format import MIN_FPS, Format, frames_in, output_fps, output_size
 from reelscript.transforms.passage_mp4 import Colours, Upright, write_mp4
+from reelscript.transforms.proxy import stand_in
 from reelscript.transforms.sound_tape import Samples, SoundTape
 
 Preset = Literal[
@@ -68,9 +69,10 @@ class Encode(Stage):
     reads: ClassVar[tuple[str, ...]] = (
         *("source_sha256", "video_stream", "audio_stream", "audio_channels"),
         *("start_s", "duration_s", "fps", "width_px", "height_px", "rotation_deg"),
-        "passages",
+        *("proxy", "passages"),
     )
     writes: ClassVar[tuple[str, ...]] = ("encodings",)
+    artefacts: ClassVar[tuple[str, ...]] = ("encodings",)
 
     @contextmanager
     def open(self) -> Iterator[Live]:
@@ -83,8 +85,9 @@ class Encode(Stage):
         done = {p.key: found for p in passages if (found := _remembered(workspace, keys[p.key]))}
         wanted = sorted((p for p in passages if p.key not in done), key=lambda p: p.start_s)
         if wanted:
-            path, scratch = workspace.media(video), workspace.scratch_of(video) / "passage.mp4"
-            with _open_source(path, video, self.form(video)) as source:
+            read = video if video.proxy is None else stand_in(video)
+            path, scratch = workspace.media(read), workspace.scratch_of(video) / "passage.mp4"
+            with _open_source(path, read, self.form(video)) as source:
                 for passage in wanted:
                     try:
                         done[passage.key] = source.write(passage, scratch)
@@ -96,9 +99,17 @@ class Encode(Stage):
         encodings = [replace(done[p.key], key=p.key) for p in passages]
         return replace(video, encodings=workspace.put_record(encodings))
 
+    def still_there(self, facts: Mapping[str, Any], workspace: Workspace) -> bool:
+        """Returns whether all that a remembered result names is still in the store, mp4s too."""
+        if not super().still_there(facts, workspace):
+            return False
+        encodings = workspace.get_records(Encoding, facts["encodings"])
+        return all(workspace.has(encoding.mp4) for encoding in encodings)
+
     def passage_key(self, video: Video, passage: Passage) -> str:
         """Returns the digest of all that a passage's mp4 depends on: not the name of the video."""
-        inputs = [getattr(video, name) for name in self.reads if name != "passages"]
+        left_out = ("passages",) if video.proxy else ("passages", "proxy")
+        inputs = [getattr(video, name) for name in self.reads if name not in left_out]
         return digest(
             [self.name, self.version, self.settings(), inputs, passage.start_s, passage.end_s]
         )

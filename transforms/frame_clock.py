@@ -80,6 +80,11 @@ class FrameClock:
         self._next: Picture | None = next(self._pictures, None)
 
     @property
+    def damaged(self) -> bool:
+        """Whether what should have come after the last picture so far could not be decoded."""
+        return self._damaged
+
+    @property
     def end_s(self) -> Seconds:
         """Where the last picture ends; infinite while others are to come."""
         return math.inf if self._next else self._shown.end_s
@@ -95,7 +100,7 @@ class FrameClock:
                 came before it ended more than `MAX_HOLE_S` ago.
         """
         while self._next is not None and self._next.time_s <= time_s + CLOCK_S:
-            self._shown, self._next = self._next, next(self._pictures, None)
+            self._step(self._next)
         damaged = self._next.after_damage if self._next else self._damaged
         if damaged and time_s > self._shown.end_s + MAX_HOLE_S:
             until = f"{self._next.time_s:.2f} s" if self._next else "the end"
@@ -103,6 +108,16 @@ class FrameClock:
                 "decode_failed", f"no picture decodes from {self._shown.end_s:.2f} s to {until}"
             )
         return self._shown.frame
+
+    def rest(self) -> Iterator[Picture]:
+        """Yields the picture on display and all that follow."""
+        yield self._shown
+        while self._next is not None:
+            self._step(self._next)
+            yield self._shown
+
+    def _step(self, upcoming: Picture) -> None:
+        self._shown, self._next = upcoming, next(self._pictures, None)
 
     def _decode(self) -> Iterator[Picture]:
         """Yields the pictures in the order in which they are shown."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -26,8 +29,7 @@ def copy_object(url: str, target: Path, limits: Limits) -> Fetched:
     """
     said, deadline = published_url(url), time.monotonic() + limits.total_s
     sha256, size = hashlib.sha256(), 0
-    try:
-        fs, path = fsspec.core.url_to_fs(url)
+    with _object_at(url) as (fs, path):
         if fs.isdir(path):
             raise StageError("not_a_file", f"{said} is a folder")
         with fs.open(path, "rb") as source, target.open("wb") as file:
@@ -41,6 +43,26 @@ def copy_object(url: str, target: Path, limits: Limits) -> Fetched:
                     )
                 sha256.update(piece)
                 file.write(piece)
+    return Fetched(sha256.hexdigest(), size)
+
+
+def object_bytes(url: str) -> int | None:
+    """Returns the size of an object, or None where its store does not tell.
+
+    Raises:
+        StageError: `not_found`, `unreadable`, `connection_failed` or `unsupported_scheme`.
+    """
+    with _object_at(url) as (fs, path):
+        size: int | None = fs.size(path)
+    return size
+
+
+@contextmanager
+def _object_at(url: str) -> Iterator[tuple[Any, str]]:
+    """Yields the file system of a URL and the path in it; what is raised there becomes ours."""
+    said = published_url(url)
+    try:
+        yield fsspec.core.url_to_fs(url)
     except StageError:
         raise
     except FileNotFoundError as error:
@@ -52,4 +74,3 @@ def copy_object(url: str, target: Path, limits: Limits) -> Fetched:
     except Exception as error:  # whatever the library of a store raises
         found = without_credentials(f"{type(error).__name__}: {error}")
         raise StageError("connection_failed", f"{said}: {found}") from error
-    return Fetched(sha256.hexdigest(), size)

@@ -11,15 +11,18 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from reelscript.pipeline.errors import StageError
+from reelscript.pipeline.attempts import storage_error
+from reelscript.pipeline.errors import StageError, StorageError
 from reelscript.transforms.mp4_format import Format
 
 LAYOUTS = {1: "mono", 2: "stereo"}
@@ -125,56 +128,94 @@ def write_mp4(
         sound: (samples, channels), as long as the pictures; None: no sound.
 
     Raises:
-        StageError: `encode_failed`: an encoder or the disk refuses.
+        StageError: `encode_failed`: an encoder refuses.
+        StorageError: the disk refuses.
     """
     try:
         with av.open(str(path), "w", format="mp4", options=MUXER) as container:
             packets = _video_packets(container, form, pictures, colours)
             if sound is not None:
                 packets += _audio_packets(container, form, sound)
-            for packet in sorted(packets, key=_decoding_order):
+            for packet in sorted(packets, key=decoding_order):
                 container.mux(packet)
     except av.error.FFmpegError as error:
-        raise StageError("encode_failed", f"{path.name}: {error.strerror or error}") from error
+        raise not_written(path, error) from error
 
 
-def _decoding_order(packet: Packet[Stream]) -> tuple[float, int]:
+def not_written(path: Path, error: av.error.FFmpegError) -> StageError | StorageError:
+    """Returns who is to blame for an mp4 that could not be written: its picture, or the disk."""
+    if isinstance(error, OSError):
+        return storage_error(f"write {path}", error, path.parent)
+    return StageError("encode_failed", f"{path.name}: {error.strerror or error}")
+
+
+def decoding_order(packet: Packet[Stream]) -> tuple[float, int]:
+    """Returns what the packets of an mp4 are sorted by."""
     return float((packet.dts or 0) * packet.time_base), packet.stream_index
 
 
 def _video_packets(
     container: OutputContainer, form: Format, pictures: Iterable[VideoFrame], colours: Colours
 ) -> list[Packet[Stream]]:
-    stream = container.add_stream("libx264", rate=form.fps)
-    context = stream.codec_context
-    stream.width, stream.height, stream.pix_fmt = form.width_px, form.height_px, "yuv420p"
-    # a53cc: captions inside the source's pictures are not carried over; nobody has judged them.
-    stream.options = {"preset": form.preset, "crf": str(form.crf), "a53cc": "0", **ASSEMBLY}
-    context.gop_size = form.keyframe_every
-    context.time_base = 1 / form.fps
-    context.thread_type, context.thread_count = "NONE", 1  # x264 gives other bytes with two threads
-    context.flags |= Flags.bitexact | Flags.closed_gop
-    context.color_range = ColorRange.MPEG
-    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
-    context.colorspace = colours.matrix
+    stream = h264_stream(container, form, colours, 1 / form.fps)
     packets: list[Packet[Stream]] = []
     for k, picture in enumerate(pictures):
-        picture.pts, picture.time_base = k, context.time_base
+        picture.pts, picture.time_base = k, stream.codec_context.time_base
         picture.pict_type = 0  # else the source's keyframes would be forced on the encoder
         packets += stream.encode(picture)
     return packets + stream.encode(None)
 
 
+def h264_stream(
+    container: OutputContainer, form: Format, colours: Colours, tick_s: Fraction, **options: str
+) -> VideoStream:
+    """Returns a new stream of H.264, encoded on one thread: the same bytes every time.
+
+    Args:
+        container: where it is to be.
+        form: what it is to be.
+        colours: of its pictures.
+        tick_s: in which its pictures are timed.
+        options: more of them for x264.
+    """
+    stream = container.add_stream("libx264", rate=form.fps)
+    context = stream.codec_context
+    stream.width, stream.height, stream.pix_fmt = form.width_px, form.height_px, "yuv420p"
+    # a53cc: captions inside the source's pictures are not carried over; nobody has judged them.
+    usual = {"preset": form.preset, "crf": str(form.crf), "a53cc": "0"}
+    stream.options = {**usual, **ASSEMBLY, **options}
+    context.gop_size = form.keyframe_every
+    context.time_base = tick_s
+    context.thread_type, context.thread_count = "NONE", 1  # x264 gives other bytes with two threads
+    context.flags |= Flags.bitexact | Flags.closed_gop
+    context.color_range = ColorRange.MPEG
+    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+    context.colorspace = colours.matrix
+    return stream
+
+
 def _audio_packets(
     container: OutputContainer, form: Format, sound: NDArray[np.int16]
 ) -> list[Packet[Stream]]:
+    stream = aac_stream(container, form)
+    return [*stream.encode(sound_frame(sound, form, 0)), *stream.encode(None)]
+
+
+def aac_stream(container: OutputContainer, form: Format) -> AudioStream:
+    """Returns a new stream of AAC."""
     layout = LAYOUTS[form.audio_channels]
     stream = container.add_stream("aac", rate=form.audio_rate_hz, layout=layout)
     stream.bit_rate = form.audio_bits_per_s
     # The "fast" coder costs 0.4 of the default one; FFmpeg's manual prefers it from 64 kb/s on.
     stream.options = {"aac_coder": "fast"}
     stream.codec_context.flags |= Flags.bitexact
+    return stream
+
+
+def sound_frame(sound: NDArray[np.int16], form: Format, first: int) -> av.AudioFrame:
+    """Returns sound (samples, channels) for an encoder; sample 0 is sample `first` of the mp4."""
+    layout = LAYOUTS[form.audio_channels]
     frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="s16", layout=layout)
     frame.sample_rate = form.audio_rate_hz
-    frame.pts, frame.time_base = 0, Fraction(1, form.audio_rate_hz)
-    return [*stream.encode(frame), *stream.encode(None)]
+    frame.pts, frame.time_base = first, Fraction(1, form.audio_rate_hz)
+    return frame

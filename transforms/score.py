@@ -45,6 +45,7 @@ class Score(Stage):
             "mean_word_probability",
         ),
     )
+    artefacts: ClassVar[tuple[str, ...]] = ("clips",)
 
     @contextmanager
     def open(self) -> Iterator[Live]:

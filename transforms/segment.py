@@ -72,6 +72,7 @@ class SegmentWords(Stage):
     rejects: ClassVar[tuple[str, ...]] = ("no_clips",)
     reads: ClassVar[tuple[str, ...]] = ("aligned_words", "duration_s", "language")
     writes: ClassVar[tuple[str, ...]] = ("segments",)
+    artefacts: ClassVar[tuple[str, ...]] = ("segments",)
 
     def __post_init__(self) -> None:
         if self.min_s > self.max_s:

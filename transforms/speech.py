@@ -94,6 +94,7 @@ class Speech(Stage):
         *("voice", "speech_s", "speech_share", "voice_probability"),
         *("heard_languages", "language", "language_probability", "language_agreement"),
     )
+    artefacts: ClassVar[tuple[str, ...]] = ("voice",)
 
     @property
     def resources(self) -> Resources:

@@ -72,6 +72,7 @@ class Transcribe(Stage):
         *("transcript", "words", "windows", "redecoded_windows", "doubtful_windows"),
         *("language", "language_probability"),
     )
+    artefacts: ClassVar[tuple[str, ...]] = ("transcript",)
 
     @property
     def resources(self) -> Resources:

@@ -21,8 +21,10 @@ _SCHEME = re.compile(
 )  # one letter is a drive; `Interview: 1.mp4` is a file name, so without // only these are schemes
 _PLAIN = re.compile(
     r"https?://[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z0-9]+(?:-[a-z0-9]+)*)*"
-    r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
-)  # already canonical: no port, query, fragment, escape, dot segment or upper-case host
+    r"(?::(?!0|80/|443/)\d{1,5})?(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+"
+    r"(?:\?(?!(?i:utm_|fbclid|gclid|x-amz-|x-goog-|aws|google|key-pair-|sig|access_token))"
+    r"[A-Za-z0-9_-]+=[A-Za-z0-9._~-]+)?"
+)  # already canonical: no fragment, escape, dot segment or upper-case host, at most one argument
 _TRACKING = re.compile(r"(?:utm_[^=]*|fbclid|gclid)(?:=|$)", re.IGNORECASE)
 _SIGNING = re.compile(
     r"(?:x-amz-[^=]*|x-goog-[^=]*|awsaccesskeyid|googleaccessid|key-pair-id|signature|sig"
@@ -39,6 +41,7 @@ _YOUTUBE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_WATCH = "https://www.youtube.com/watch?v="
 _NO_YOUTUBE_ID = (
     "videoseries"  # embed/videoseries?list=... is a playlist; the word happens to have 11 letters
 )
@@ -62,6 +65,13 @@ def is_plain(url: str) -> bool:
     True of most of what long lists hold; False says nothing.
     """
     return _PLAIN.fullmatch(url) is not None and "youtu" not in url
+
+
+def plain_youtube_id(url: str) -> str | None:
+    """Returns the id in the usual form of a YouTube address; None says nothing."""
+    if not url.startswith(_WATCH) or url.endswith(_NO_YOUTUBE_ID):
+        return None
+    return url[-11:] if _YOUTUBE_ID.fullmatch(url, len(_WATCH)) else None
 
 
 def canonical_url(url: str) -> str:

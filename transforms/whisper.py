@@ -52,6 +52,15 @@ PACKAGED = {
     ),
 }
 
+MILLION_WEIGHTS = {  # arXiv 2212.04356, table 1; for turbo, Whisper's README
+    "tiny": 39,
+    "base": 74,
+    "small": 244,
+    "medium": 769,
+    "turbo": 809,
+    "large": 1550,
+}
+
 
 @functools.lru_cache
 def model_folder(name: str) -> Path:
@@ -64,6 +73,15 @@ def model_folder(name: str) -> Path:
         UsageError: there is no such model, or it cannot be fetched, or what a package carries is
             damaged.
     """
+    return folder_here(name) or _from_hub(name)
+
+
+def folder_here(name: str) -> Path | None:
+    """Returns the folder of a model if it is on this machine; else None. Fetches nothing.
+
+    Raises:
+        UsageError: there is no such model, or what is here is damaged.
+    """
     folder = Path(name).expanduser()
     if (folder / "model.bin").is_file():
         return folder.resolve()
@@ -74,7 +92,17 @@ def model_folder(name: str) -> Path:
         )
     if name in PACKAGED and (found := _from_packages(name, PACKAGED[name])) is not None:
         return found
-    return _from_hub(name)
+    return _from_hub_cache(name)
+
+
+def download_mb(name: str) -> int | None:
+    """Returns about how many megabytes of a model the hub holds; None for one we know nothing of.
+
+    Its weights, by the sizes of the published models, as 16-bit numbers.
+    """
+    words = name.rpartition("/")[2].replace(".", "-").split("-")
+    size = next((size for size in MILLION_WEIGHTS if size in words), None)
+    return None if size is None or "distil" in words else 2 * MILLION_WEIGHTS[size]
 
 
 def _from_packages(name: str, packaged: Packaged) -> Path | None:
@@ -120,14 +148,8 @@ def _join(name: str, parts: list[Path], sha256: str, target: Path) -> None:
 
 
 def _from_hub(name: str) -> Path:
-    from faster_whisper import available_models, download_model
+    from faster_whisper import download_model
 
-    known = [*available_models(), *PACKAGED]
-    if "/" not in name and name not in known:
-        raise UsageError(
-            f"there is no Whisper model {name!r}: expected a folder, or a name on the hub; "
-            f"{nearest(name, known)}"
-        )
     try:
         return Path(download_model(name))
     except Exception as error:
@@ -137,6 +159,22 @@ def _from_hub(name: str) -> Path:
             f"hub ({type(error).__name__}): give a folder, or install reelscript[demo], which "
             f"carries {carried}"
         ) from error
+
+
+def _from_hub_cache(name: str) -> Path | None:
+    from faster_whisper import available_models, download_model
+
+    known = [*available_models(), *PACKAGED]
+    if "/" not in name and name not in known:
+        raise UsageError(
+            f"there is no Whisper model {name!r}: expected a folder, or a name on the hub; "
+            f"{nearest(name, known)}"
+        )
+    try:
+        found = Path(download_model(name, local_files_only=True))
+    except Exception:  # whatever the hub's library raises for what it has not, or not whole
+        return None
+    return found if (found / "model.bin").is_file() else None
 
 
 @functools.lru_cache

@@ -1,0 +1,95 @@
+"""What a build need not measure again: the ledger against the source list, as columns.
+
+A row of the ledger stands for a listed source if the list still says the same of it, and if it was
+measured with the same settings. Nothing here looks at one video at a time: a million rows take a
+second or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reelscript.schemas.tables import arrow_fields
+from reelscript.schemas.video import Video
+from reelscript.schemas.videos import IDENTITY, Videos
+
+SAME = ("url", "location", "stated_language", "signature")
+"""What facts depend on of all that the list says; a new title measures nothing again."""
+NEEDED = (*SAME, "chain", "outcome", "reason")
+OUTCOME = ("outcome", "stage", "reason", "detail")
+
+
+def standing(
+    listed: pa.Table,
+    chain: str,
+    known: pa.Table,
+    retry_failed: str | None = None,
+    same: Sequence[str] = SAME,
+) -> Any:
+    """Returns for each listed source whether nothing is left to measure: a boolean array.
+
+    True for sources that ended in the listing itself, and for those of which the ledger has a row
+    that stands.
+
+    Args:
+        listed: the sources, columns of `Video`.
+        chain: digest of all settings that facts and early judgements depend on.
+        known: `Ledger.latest(NEEDED)`.
+        retry_failed: "all", or a reason: rows that failed (for it) do not stand.
+        same: columns that must be equal in both.
+    """
+    at = pc.index_in(listed["video_id"], value_set=known["video_id"].combine_chunks())
+    found = known.take(at)
+    fits = pc.fill_null(pc.equal(found["chain"], chain), False)
+    for name in same:
+        fits = pc.and_(fits, _equal(listed[name], found[name]))
+    if retry_failed is not None:
+        again = pc.equal(found["outcome"], "failed")
+        if retry_failed != "all":
+            again = pc.and_(again, pc.equal(found["reason"], retry_failed))
+        fits = pc.and_(fits, pc.invert(pc.fill_null(again, False)))
+    return pc.or_(pc.not_equal(listed["outcome"], "pending"), fits)
+
+
+def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, Any]:
+    """Returns the sources as the list has them now, with facts and outcome from the ledger.
+
+    Args:
+        listed: the sources.
+        known: `Ledger.latest()`.
+        stands: boolean array: for which of them the ledger's row stands. The others have no facts.
+
+    Returns:
+        The records in the order of the list, and for each its CPU seconds by stage (JSON text, or
+        null).
+    """
+    ended = pc.not_equal(listed.column("outcome"), "pending").to_numpy()
+    from_ledger = pa.array(pc.fill_null(stands, False).to_numpy() & ~ended)
+    at = pc.index_in(listed.column("video_id"), value_set=known["video_id"].combine_chunks())
+    at = pc.if_else(from_ledger, at.combine_chunks(), pa.scalar(None, pa.int32()))
+    columns = {}
+    for field in arrow_fields(Video):
+        name = field.name
+        if name in IDENTITY:
+            columns[name] = listed.column(name)
+        elif name in OUTCOME:
+            columns[name] = pc.if_else(from_ledger, known[name].take(at), listed.column(name))
+        elif known[name].null_count < len(known):
+            columns[name] = known[name].take(at)
+    return Videos(pa.table(columns)), known["cpu_s"].take(at)
+
+
+def _equal(left: Any, right: Any) -> Any:
+    """Returns where two columns are the same, two nulls included."""
+    both_null = pc.and_(pc.is_null(left), pc.is_null(right))
+    return pc.or_(pc.fill_null(pc.equal(left, right), False), both_null)
+
+
+def count(mask: Any) -> int:
+    """Returns in how many rows a boolean column is true."""
+    return int(np.count_nonzero(pc.fill_null(mask, False).to_numpy()))
