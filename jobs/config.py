@@ -23,7 +23,7 @@ from reelscript.pipeline.stage import Stage
 from reelscript.pipeline.workspace import to_plain
 from reelscript.schemas.text import one_line
 from reelscript.transforms import whisper
-from reelscript.transforms.acquire import Acquire
+from reelscript.transforms.acquire import Acquire, AcquireForNow
 from reelscript.transforms.align import Align
 from reelscript.transforms.choose import Choose
 from reelscript.transforms.encode import Encode
@@ -68,7 +68,7 @@ class Config:
     def measuring(self) -> list[Stage]:
         """Returns the stages that measure a video: what rejects stands before what costs."""
         return [
-            self.acquire,
+            self._acquire(),
             self.probe,
             self.glance,
             self.speech,
@@ -81,13 +81,16 @@ class Config:
 
     def encoding(self) -> list[Stage]:
         """Returns the stages that encode what was chosen of a video."""
-        return [self.acquire, *self._proxy(), self.encode]
+        return [self._acquire(), *self._proxy(), self.encode]
 
     def at_once(self) -> tuple[Stage, ...]:
         """Returns the stages that follow measuring at once, where sources are not kept."""
         if not self.work.lets_go:
             return ()
         return (Choose(self.quality, self.passage, self.shard), *self._proxy(), self.encode)
+
+    def _acquire(self) -> Acquire:
+        return AcquireForNow(**vars(self.acquire)) if self.work.lets_go else self.acquire
 
     def _proxy(self) -> list[Stage]:
         return [Proxy(self.encode.short_side_px)] if self.work.keep == "proxy" else []

@@ -7,8 +7,11 @@ new source is begun until others have ended. Files that are read in place are ne
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge
@@ -17,6 +20,9 @@ from reelscript.pipeline.errors import StorageError
 from reelscript.pipeline.stage import Timing
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
+from reelscript.transforms.urls import scheme_of
+
+KEPT = "sources-kept"  # an object that is there where a build may have left sources on purpose
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ class Work:
         folder: path or fsspec URL; None: `<out>.work`.
         keep: of a source that was fetched, once its passages are encoded: all of it (`source`), a
             small `proxy` from which all passages are encoded, or nothing (`none`: it is fetched
-            again if other passages are wanted later).
+            again if other passages are wanted later). A source that is no larger than its proxy
+            would be is its own. What builds with `source` have kept goes when a build with another
+            word ends.
         max_bytes: how much the folder may hold; None: as much as there is room for. It may be
             exceeded by what is being fetched at the time, a source a worker.
     """
@@ -43,48 +51,113 @@ class Work:
 
 
 class Room:
-    """Tells whether there is room for one more source, and removes what need not stay."""
+    """Tells whether there is room for one more source, and removes what need not stay.
+
+    What the folder holds is counted: what was there when the build began, what stages have stored
+    since, and what lies in the scratch folders of videos in work, if scratch is a part of it.
+    """
 
     def __init__(self, work: Work, workspace: Workspace) -> None:
         self._work = work
         self._workspace = workspace
-        self._held_bytes = 0 if work.max_bytes is None else workspace.store.total_bytes()
-        self._running = 0
-        self._fetched = 0
-        self._fetched_bytes = 0
+        self._stored_bytes = 0 if work.max_bytes is None else workspace.store.total_bytes()
+        self._to_fetch: dict[str, bool] = {}  # for each video in work
+        self._sizes_bytes: list[int] = [0, 0]  # how many sources of a known size, their sum
+        self._said_kept = False
 
-    def counted(self, videos: Iterable[Video]) -> Iterator[Video]:
-        """Yields the videos, each counted as begun when it is taken."""
-        for video in videos:
-            self._running += 1
-            yield video
-
-    def stored(self, timing: Timing) -> None:
-        """Counts what a stage has put into the work folder."""
-        self._held_bytes += timing.stored_bytes
-
-    def ended(self, video: Video) -> None:
-        """Counts a video as ended and lets its source go if that is wanted."""
-        self._running -= 1
-        if video.media is not None:
-            self._fetched += 1
-            self._fetched_bytes += video.source_bytes or 0
-            if self._work.lets_go and self._workspace.has(video.media):
-                self._workspace.forget(video.media)
-                self._held_bytes -= video.source_bytes or 0
+    # In the order of what becomes of a video.
 
     def open(self) -> bool:
         """Returns whether one more source fits, if it is as large as those before it."""
         if self._work.max_bytes is None:
             return True
-        usual_bytes = self._fetched_bytes // max(1, self._fetched)
-        return self._held_bytes + self._running * usual_bytes < self._work.max_bytes
+        if any(self._to_fetch.values()) and not self._sizes_bytes[0]:
+            return False  # nobody knows yet how large sources are
+        return self._bytes() + self._usual_bytes() < self._work.max_bytes
+
+    def counted(self, videos: Iterable[Video]) -> Iterator[Video]:
+        """Yields the videos, each counted as begun when it is taken."""
+        for video in videos:
+            lies_elsewhere = scheme_of(video.location) is not None
+            if lies_elsewhere and not self._work.lets_go and not self._said_kept:
+                self._workspace.store.put_if_absent(KEPT, b"")
+                self._said_kept = True
+            self._to_fetch[video.video_id] = lies_elsewhere
+            yield video
+
+    def started(self, video: Video) -> None:
+        """Counts a source as fetched, once a stage begins that knows its size."""
+        if self._to_fetch.get(video.video_id) and video.source_bytes is not None:
+            self._to_fetch[video.video_id] = False
+            self._sizes_bytes[0] += 1
+            self._sizes_bytes[1] += video.source_bytes
+
+    def stored(self, timing: Timing) -> None:
+        """Counts what a stage has put into the work folder."""
+        self._stored_bytes += timing.stored_bytes
+
+    def ended(self, video: Video) -> None:
+        """Counts a video as ended; its scratch folder is gone by now."""
+        self._to_fetch.pop(video.video_id, None)
 
     def stuck(self) -> None:
-        """Raises StorageError: nothing is running that could make room."""
+        """Raises StorageError if the folder is full while nothing is running that makes room."""
+        if self._work.max_bytes is None or self._bytes() < self._work.max_bytes:
+            return  # one source at a time always fits
+        self.let_go()
+        if self._bytes() < self._work.max_bytes:
+            return
         hint = "" if self._work.lets_go else ", or set work.keep to proxy or none"
         raise StorageError(
-            f"{self._workspace.store.url} holds {self._held_bytes} bytes, and work.max_bytes is "
-            f"{self._work.max_bytes}: no source is begun; what was finished is saved. "
+            f"{self._workspace.store.url} holds {self._bytes():,} bytes, and work.max_bytes is "
+            f"{self._work.max_bytes:,}: no source is begun; what was finished is saved. "
             f"Raise work.max_bytes{hint}"
         )
+
+    # Accounts.
+
+    def _usual_bytes(self) -> int:
+        count, sum_bytes = self._sizes_bytes
+        return sum_bytes // max(1, count)
+
+    def _bytes(self) -> int:
+        """Returns what the folder holds, with the sources that are to be fetched for those in work.
+
+        What is half fetched lies in scratch, and is not counted twice.
+        """
+        usual_bytes, root = self._usual_bytes(), self._workspace.store.local_root
+        scratch = self._workspace.scratch
+        inside = root is not None and scratch.is_relative_to(root)
+        return self._stored_bytes + sum(
+            max(_bytes_in(scratch / i) if inside else 0, usual_bytes if to_fetch else 0)
+            for i, to_fetch in self._to_fetch.items()
+        )
+
+    def let_go(self) -> None:
+        """Removes the sources that earlier builds have kept and this one need not keep.
+
+        Only while no video is in work. Every source that was ever fetched has a remembered result.
+        """
+        store, before = self._workspace.store, self._workspace.stored_bytes
+        if not (self._work.lets_go and store.exists(KEPT)):
+            return
+        for name in store.names("results/acquire"):
+            with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
+                media = json.loads(store.get(name))["facts"]["media"]
+                if media is not None and not self._is_a_proxy(media):
+                    self._workspace.forget(media)
+        store.delete(KEPT)
+        self._stored_bytes += self._workspace.stored_bytes - before
+
+
+def _bytes_in(folder: Path) -> int:
+    """Returns the bytes of all files in a folder, which may vanish meanwhile."""
+    with suppress(OSError):
+        return sum(_size(path) for path in folder.rglob("*"))
+    return 0
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.lstat().st_size
+    return 0

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -138,13 +139,12 @@ class Ledger:
         Raises:
             FileNotFoundError: it is no longer there.
         """
-        data = self.store.get(segment)
-        with contextlib.suppress(*NOT_PARQUET):
+        with self.store.open_read(segment) as file, contextlib.suppress(*NOT_PARQUET):
             if segment.endswith(".jsonl"):
                 # not splitlines(): a title or a path may hold U+2028, at which that would cut
-                table = _table([Row.from_json(line) for line in data.split(b"\n") if line])
+                table = _table([Row.from_json(line) for line in file.read().split(b"\n") if line])
             else:
-                table = _widened(pq.ParquetFile(io.BytesIO(data)), schema.names)
+                table = _widened(pq.ParquetFile(file), schema.names)
             return table.select(schema.names).cast(schema)
         return schema.empty_table()
 
@@ -260,7 +260,7 @@ def _widened(file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
 
 def _last_of_each(table: pa.Table) -> pa.Table:
     """Returns the last row for each video_id, in the order of those rows."""
-    rows = pa.table({"video_id": table["video_id"], "row": pa.array(range(len(table)), pa.int64())})
+    rows = pa.table({"video_id": table["video_id"], "row": np.arange(len(table))})
     last = rows.group_by("video_id").aggregate([("row", "max")])["row_max"].sort()
     return table if len(last) == len(table) else table.take(last)
 

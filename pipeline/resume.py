@@ -44,14 +44,14 @@ def standing(
         same: columns that must be equal in both.
     """
     at = pc.index_in(listed["video_id"], value_set=known["video_id"].combine_chunks())
-    found = known.take(at)
-    fits = pc.fill_null(pc.equal(found["chain"], chain), False)
+    # one column at a time: a million URLs are a hundred megabytes
+    fits = pc.fill_null(pc.equal(known["chain"].take(at), chain), False)
     for name in same:
-        fits = pc.and_(fits, _equal(listed[name], found[name]))
+        fits = pc.and_(fits, _equal(listed[name], known[name].take(at)))
     if retry_failed is not None:
-        again = pc.equal(found["outcome"], "failed")
+        again = pc.equal(known["outcome"].take(at), "failed")
         if retry_failed != "all":
-            again = pc.and_(again, pc.equal(found["reason"], retry_failed))
+            again = pc.and_(again, pc.equal(known["reason"].take(at), retry_failed))
         fits = pc.and_(fits, pc.invert(pc.fill_null(again, False)))
     return pc.or_(pc.not_equal(listed["outcome"], "pending"), fits)
 

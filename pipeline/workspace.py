@@ -123,8 +123,13 @@ class Workspace:
 
     # The media file.
 
+    def hold(self, video: Video, path: Path, sha256: str) -> None:
+        """Moves a file from scratch to where `media` finds it as long as the video is in work."""
+        with storing(f"move {path}", self.scratch):
+            path.replace(self.scratch_of(video) / sha256)
+
     def media(self, video: Video) -> Path:
-        """Returns the source as a local file, or its stored copy (fetched once to scratch).
+        """Returns the source as a local file: where it lies, in scratch, or its stored copy.
 
         A copy that was let go, or is damaged, is brought back by `restore`, if there is one.
 
@@ -145,10 +150,8 @@ class Workspace:
         return self._copy(video, video.media)
 
     def _copy(self, video: Video, media: str) -> Path:
-        """Returns the stored copy as a local file. Raises SourceGone."""
-        if not self.has(media):
-            raise SourceGone(f"the copy of {video.url} is no longer in {self.store.url}")
-        path = self._fetched(video, _object_name(media))
+        """Returns a copy of the source as a local file. Raises SourceGone."""
+        path = self._found(video, media)
         if self._sound != media:
             with storing(f"read {path}", path.parent):
                 found = sha256_of_file(path)
@@ -159,18 +162,20 @@ class Workspace:
             self._sound = media
         return path
 
-    def _fetched(self, video: Video, name: str) -> Path:
-        """Returns an object as a local file."""
-        root = self.store.local_root
-        if root is not None:
-            return root / name
-        here = self.scratch_of(video) / Path(name).name
-        if not here.exists():
-            part = here.with_suffix(".part")
-            with storing(f"fetch {name} to {part.parent}", self.scratch):
-                with self.store.open_read(name) as remote, part.open("wb") as file:
-                    shutil.copyfileobj(remote, file)
-                part.rename(here)
+    def _found(self, video: Video, media: str) -> Path:
+        """Returns where a copy of the source lies on this machine. Raises SourceGone."""
+        here, name = self.scratch_of(video) / media, _object_name(media)
+        if here.exists():
+            return here
+        if not self.has(media):
+            raise SourceGone(f"the copy of {video.url} is no longer in {self.store.url}")
+        if self.store.local_root is not None:
+            return self.store.local_root / name
+        part = here.with_suffix(".part")
+        with storing(f"fetch {name} to {part.parent}", self.scratch):
+            with self.store.open_read(name) as remote, part.open("wb") as file:
+                shutil.copyfileobj(remote, file)
+            part.rename(here)
         return here
 
     def scratch_of(self, video: Video) -> Path:

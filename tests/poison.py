@@ -1,29 +1,40 @@
-"""Files that kill, bloat or hang whoever opens them, and the stage that falls for them.
+"""Files that kill, bloat or hang whoever opens them, and a command line that falls for them.
+
+    python -c "from tests.poison import main; main()" build VIDEOS -o corpus
 
 No file is known that crashes the decoder of today, so the harm is done by a stage of ours: it reads
-the first bytes of a source and does what stands there, as a decoder with a bug would.
+the first bytes of a source and does what stands there, as a decoder with a bug would. All else is
+`reelscript`, with limits that are small enough to wait for.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from reelscript.jobs.config import Config
-from reelscript.pipeline.stage import Live, Stage, tuning
+from reelscript.pipeline.engines.limits import Limits
+from reelscript.pipeline.stage import Live, Stage
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
+from reelscript.transforms.transcribe import Transcribe
 
 MARK = b"poison:"
 REASONS = {"crash": "crashed", "memory": "out_of_memory", "hang": "timed_out", "spin": "cpu_limit"}
 """What stands in a poison file, and what it must fail for."""
 BLOCK_BYTES = 32 << 20
+LIMITS = Limits(memory_bytes=2 << 30, cpu_base_s=2.0, wall_base_s=4.0, poll_s=0.1)
+LOG = "REELSCRIPT_CHAOS_LOG"
+"""Environment variable: a file that gets a line for each transcription that is begun."""
+READY = "ready"
 
 
 def write_poison(folder: Path) -> dict[str, str]:
@@ -36,8 +47,6 @@ def write_poison(folder: Path) -> dict[str, str]:
 @dataclass(frozen=True)
 class Decoder(Stage):
     """A decoder with bugs; it finds nothing out about other files."""
-
-    most_bytes: int = tuning(1 << 40)
 
     name: ClassVar[str] = "decoder"
     reads: ClassVar[tuple[str, ...]] = ("source_sha256",)
@@ -53,13 +62,13 @@ class Decoder(Stage):
             head = file.readline(64)
         if head.startswith(MARK):
             self._harm(head.removeprefix(MARK).strip().decode())
-        return replace(video)
+        return video
 
     def _harm(self, act: str) -> None:
         eaten = []
         if act == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
-        while act == "memory" and len(eaten) * BLOCK_BYTES < self.most_bytes:
+        while act == "memory":
             eaten.append(bytearray(b"\1" * BLOCK_BYTES))
         while act == "spin":
             pass
@@ -67,12 +76,52 @@ class Decoder(Stage):
 
 
 @dataclass(frozen=True)
+class NotedTranscribe(Transcribe):
+    """Transcribes, and notes the key of what it begins with."""
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        """Yields the live function."""
+        with super().open() as transcribe:
+
+            def live(video: Video, workspace: Workspace) -> Video:
+                note(self.key(video))
+                return transcribe(video, workspace)
+
+            yield live
+
+
+def note(line: str) -> None:
+    """Adds a line to the log, if there is one."""
+    if LOG in os.environ:
+        with Path(os.environ[LOG]).open("a") as file:  # one short write: lines do not mix
+            file.write(f"{line}\n")
+
+
 class PoisonedConfig(Config):
     """A config whose build opens each source with `Decoder` first."""
-
-    decoder: Decoder = field(default_factory=Decoder)
 
     def measuring(self) -> list[Stage]:
         """Returns the stages that measure a video."""
         first, *others = super().measuring()
-        return [first, self.decoder, *others]
+        noted = NotedTranscribe(
+            **{f.name: getattr(self.transcribe, f.name) for f in dataclasses.fields(Transcribe)}
+        )
+        return [first, Decoder(), *(noted if s is self.transcribe else s for s in others)]
+
+
+def main() -> None:
+    """Runs `reelscript` with its decoder poisoned and small limits."""
+    from reelscript.jobs import build, cli
+
+    load_config, engine = build.load_config, build.LocalEngine
+
+    def poisoned(*asked: object) -> Config:
+        config = load_config(*asked)  # type: ignore[arg-type]
+        return PoisonedConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+
+    build.load_config = poisoned
+    build.LocalEngine = functools.partial(engine, limits=LIMITS)  # type: ignore[assignment, misc]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    note(READY)
+    cli.main()

@@ -107,11 +107,18 @@ class Acquire(Stage):
         yield live
 
     def _fetch(self, video: Video, workspace: Workspace) -> dict[str, Any]:
-        """Returns the facts of a source that lies elsewhere, once it is whole in the store."""
+        """Returns the facts of a source that lies elsewhere, once there is a whole copy of it.
+
+        Raises:
+            StageError: why it cannot be had; `changed`: it is not what was measured.
+        """
         part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
         try:
             fetched = self.fetch(video.location, part)
-            workspace.put_file(part, fetched.sha256)
+            if video.media not in (None, fetched.sha256):
+                said = f"{video.url} no longer holds the bytes that were measured"
+                raise StageError("changed", said)
+            self.keep(video, workspace, part, fetched.sha256)
         finally:
             part.unlink(missing_ok=True)
         return {
@@ -120,6 +127,10 @@ class Acquire(Stage):
             "media": fetched.sha256,
             "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+    def keep(self, video: Video, workspace: Workspace, part: Path, sha256: str) -> None:
+        """Puts what was fetched to where the stages after this one find it."""
+        workspace.put_file(part, sha256)
 
     def fetch(self, url: str, target: Path) -> Fetched:
         """Returns digest and size of a source, once it lies at `target`. Raises StageError."""
@@ -147,15 +158,8 @@ class Acquire(Stage):
         )
 
     def restore(self, video: Video, workspace: Workspace) -> None:
-        """Fetches a source again that was let go, for the same bytes.
-
-        Raises:
-            StageError: `changed`: other bytes lie at its URL now; or why it cannot be had.
-        """
-        facts = self._fetch(video, workspace)
-        if facts["media"] != video.media:
-            workspace.forget(facts["media"])
-            raise StageError("changed", f"{video.url} no longer holds the bytes that were measured")
+        """Fetches a source again that was let go. Raises StageError as `_fetch`."""
+        self._fetch(video, workspace)
 
     def _agent(self) -> str:
         """Returns the User-Agent header."""
@@ -163,6 +167,19 @@ class Acquire(Stage):
             return self.user_agent
         contact = f" (+{self.contact})" if self.contact else ""
         return f"reelscript/{metadata.version('reelscript')}{contact}"
+
+
+@dataclass(frozen=True)
+class AcquireForNow(Acquire):
+    """Acquire where fetched sources are not kept: a copy stays as long as its video is in work.
+
+    It lies in scratch, by video: two URLs of the same bytes do not meet, nothing is left of it in
+    the work folder, whenever a build ends, and on its way no byte is written twice.
+    """
+
+    def keep(self, video: Video, workspace: Workspace, part: Path, sha256: str) -> None:
+        """Moves what was fetched to where the stages after this one find it."""
+        workspace.hold(video, part, sha256)
 
 
 def _refuse_unfetchable(url: str) -> None:

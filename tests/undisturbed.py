@@ -1,0 +1,103 @@
+"""Whether a corpus is what it would be if its build had been left alone; each fault in words."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from reelscript.jobs.verify import verify
+from reelscript.reading.corpus import Corpus, open_corpus
+from tests.built import SHARED, rows, shard_bytes
+
+CHECKER = SHARED / "tools" / "check_dataset.py"
+PLACE = ("shard", "mp4_offset", "json_offset", "txt_offset")
+"""Columns that say where a sample lies: another order of releases puts it into another shard."""
+
+
+def differences(
+    calm: Path, disturbed: Path, poison: dict[str, str], same_shards: bool = True
+) -> list[str]:
+    """Returns how a corpus differs from the undisturbed one, and what failed that should not.
+
+    Args:
+        calm: the undisturbed corpus; it may have been built without the poison.
+        disturbed: the other.
+        poison: the reason that each poison file must fail for, by file name.
+        same_shards: otherwise only the samples must be the same, wherever they lie.
+    """
+    faults = []
+    left, right = _videos(calm), _videos(disturbed)
+    failed = {url: row["reason"] for url, row in right.items() if row["outcome"] == "failed"}
+    innocent = {url: row["reason"] for url, row in left.items() if row["outcome"] == "failed"}
+    if failed != {**innocent, **poison}:
+        faults.append(f"failed are {failed}, expected {({**innocent, **poison})}")
+    new = [url for url in poison if url not in left]
+    if list(left.items()) != [(url, row) for url, row in right.items() if url not in new]:
+        unlike = [url for url in {**left, **right} if left.get(url) != right.get(url)]
+        named = [
+            f"{url}: {name} is {right[url][name]!r}, not {left[url][name]!r}"
+            for url in unlike
+            if url in left and url in right
+            for name in left[url]
+            if left[url][name] != right[url][name]
+        ]
+        faults.append(f"videos.parquet differs: {named or unlike or 'the order'}")
+    for table in ("clips", "samples"):
+        if _rows(calm, table, same_shards) != _rows(disturbed, table, same_shards):
+            faults.append(f"{table}.parquet differs")
+    if same_shards and shard_bytes(calm) != shard_bytes(disturbed):
+        faults.append("the shards differ")
+    if members(open_corpus(calm)) != members(open_corpus(disturbed)):
+        faults.append("the samples differ")
+    return faults
+
+
+def _videos(corpus: Path) -> dict[str, dict[str, Any]]:
+    return {row["url"]: row for row in rows(corpus, "videos")}
+
+
+def _rows(corpus: Path, table: str, same_shards: bool) -> list[dict[str, Any]]:
+    found = rows(corpus, table)
+    if same_shards:
+        return found
+    placeless = [{k: v for k, v in row.items() if k not in PLACE} for row in found]
+    return sorted(placeless, key=repr)
+
+
+def members(corpus: Corpus) -> dict[str, tuple[str, str, str]]:
+    """Returns the sha256 of mp4 and json, and the text, of each sample, read from the shards."""
+    return {
+        sample.key: (
+            hashlib.sha256(sample.mp4).hexdigest(),
+            hashlib.sha256(repr(sample.meta).encode()).hexdigest(),
+            sample.text,
+        )
+        for sample in corpus
+    }
+
+
+def left_over(corpus: Path, work: Path) -> list[str]:
+    """Returns what a build should have removed: scratch, part files, tickets, new shards."""
+    found = [*work.glob("scratch-*"), *work.rglob(".part-*"), *corpus.rglob(".part-*")]
+    found += [*work.glob("ledger/publishing/*"), *corpus.glob("releases/new/*")]
+    return [f"{path} is left over" for path in found]
+
+
+def faults_of_format(corpus: Path, calm: Path | None = None) -> list[str]:
+    """Returns what our verifier and, where it is here, the checker from outside find.
+
+    Args:
+        corpus: to be checked, without decoding.
+        calm: the corpus that the outside checker is to compare it with.
+    """
+    faults = verify(str(corpus), media=False)
+    if CHECKER.exists():
+        same = [] if calm is None else ["--same-as", str(calm)]
+        command = [sys.executable, str(CHECKER), str(corpus), "--no-media", *same]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            faults.append(f"check_dataset.py: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return faults
