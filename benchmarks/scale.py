@@ -44,7 +44,7 @@ def fill_ledger(folder: Path) -> None:
     import dataclasses
 
     from reelscript.jobs.measure import chain_of
-    from reelscript.jobs.sources import list_sources
+    from reelscript.jobs.sources.listing import list_sources
     from reelscript.pipeline.ledger import Ledger, Row
     from reelscript.pipeline.store import Store
     from reelscript.pipeline.testing import Waits
@@ -65,7 +65,7 @@ def start(folder: Path, _rows: int) -> None:
     from reelscript.jobs.progress import Progress
     from reelscript.jobs.room import Room, Work
     from reelscript.jobs.runner import Runner
-    from reelscript.jobs.sources import list_sources
+    from reelscript.jobs.sources.listing import list_sources
     from reelscript.pipeline.engines.local import LocalEngine
     from reelscript.pipeline.ledger import ENCODED, Ledger
     from reelscript.pipeline.store import Store

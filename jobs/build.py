@@ -20,7 +20,7 @@ from reelscript.jobs.publish import publish
 from reelscript.jobs.room import Room
 from reelscript.jobs.runner import Runner
 from reelscript.jobs.scratch import scratch_folder
-from reelscript.jobs.sources import list_sources
+from reelscript.jobs.sources.listing import list_sources
 from reelscript.pipeline.clips import clips_of
 from reelscript.pipeline.decide import Decision, decide
 from reelscript.pipeline.engines.local import LocalEngine, default_workers
@@ -160,6 +160,7 @@ def _decided(
         decision, encoded_cpu_s = encode(decision, config.encoding(), encoded, runner, retry_failed)
         if not publish_only:  # else a build may be writing, and only one may merge segments
             encoded.compact()
+            runner.room.let_go()
     return decision, _all_costs(measured, encoded_cpu_s)
 
 

@@ -175,8 +175,8 @@ def _tell_estimate(
     from rich.console import Console
 
     from reelscript.jobs.build import prepared, work_of
-    from reelscript.jobs.estimate import estimate
-    from reelscript.jobs.estimate_text import estimate_table
+    from reelscript.jobs.estimate.estimate import estimate
+    from reelscript.jobs.estimate.text import estimate_table
     from reelscript.jobs.progress import Progress
     from reelscript.pipeline.engines.local import default_workers
     from reelscript.pipeline.store import Store
@@ -195,7 +195,7 @@ def _tell(built: Built) -> None:
     """Prints the funnel and where everything lies."""
     from rich.console import Console
 
-    from reelscript.jobs.funnel_text import funnel_table
+    from reelscript.jobs.report.funnel_text import funnel_table
 
     console = Console()
     console.print(funnel_table(built.stats))
@@ -224,8 +224,8 @@ def status(folder: str, work: str | None, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from reelscript.jobs.status import status as run
-    from reelscript.jobs.status_text import print_status
+    from reelscript.jobs.status.status import status as run
+    from reelscript.jobs.status.text import print_status
 
     found = run(folder, work)
     if as_json:
@@ -239,7 +239,7 @@ def status(folder: str, work: str | None, as_json: bool) -> None:
 @click.option("--no-media", is_flag=True, help="Do not decode the videos.")
 def verify(folder: str, no_media: bool) -> None:
     """Check every shard against its index and the published format."""
-    from reelscript.jobs.verify import verify as run
+    from reelscript.jobs.verify.corpus import verify as run
 
     faults = run(folder, media=not no_media)
     for fault in faults[:MAX_FAULTS]:

@@ -19,6 +19,9 @@ from reelscript.schemas.text import digest
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import Videos
 
+OF_ENCODING = ("stage", "reason", "detail", "passages", "proxy", "encodings")
+"""What no row of measuring has of a video that was measured whole."""
+
 
 @dataclass(frozen=True)
 class AtOnce:
@@ -36,15 +39,14 @@ class AtOnce:
         """Returns the video as measured, once what followed is in the ledger of encoding.
 
         A video that could be measured but not encoded is a measured one: so its clips are known,
-        whatever is kept of sources.
+        and its row is the same, whatever is kept of sources.
         """
         names = [stage.name for stage in self.stages]
         if video.passages is None and video.stage not in names:
             return video
         self.encoded.add(Row(chain_of(self.stages[1:]), video, only(cpu_s, names)))
-        if video.stage not in names:
-            return video
-        return dataclasses.replace(video, outcome="pending", stage=None, reason=None, detail=None)
+        nothing: dict[str, Any] = dict.fromkeys(OF_ENCODING)
+        return dataclasses.replace(video, outcome="pending", **nothing)
 
 
 def chain_of(stages: Sequence[Stage]) -> str:
@@ -79,6 +81,7 @@ def measure(
     for video, cpu_s in runner.run("measure", [*stages, *at_once.stages], todo, known):
         ledger.add(Row(chain, at_once.settle(video, cpu_s), only(cpu_s, names)))
     ledger.flush()
+    at_once.encoded.flush()
 
 
 @dataclass(frozen=True)

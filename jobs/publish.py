@@ -13,14 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from reelscript.jobs.card import dataset_card
 from reelscript.jobs.config import Config
 from reelscript.jobs.dataset import Costs, dataset_json, same_rows, videos_table
 from reelscript.jobs.provenance import all_reasons, all_thresholds
 from reelscript.jobs.releases import DATASET, archive, commit, settle, standing
-from reelscript.jobs.report import report_html
+from reelscript.jobs.report.card import dataset_card
+from reelscript.jobs.report.html import report_html
+from reelscript.jobs.report.stats import statistics
 from reelscript.jobs.shards import Chosen, all_shards, by_shard, standing_shards, write_shards
-from reelscript.jobs.stats import statistics
 from reelscript.pipeline.decide import Decision
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.plan import plan_shards

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from reelscript.pipeline.errors import StorageError
+from reelscript.pipeline.ledger import ENCODED, Ledger
 from reelscript.pipeline.stage import Timing
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
@@ -61,8 +62,10 @@ class Room:
         self._work = work
         self._workspace = workspace
         self._stored_bytes = 0 if work.max_bytes is None else workspace.store.total_bytes()
-        self._to_fetch: dict[str, bool] = {}  # for each video in work
-        self._sizes_bytes: list[int] = [0, 0]  # how many sources of a known size, their sum
+        root = workspace.store.local_root
+        self._holds_scratch = root is not None and workspace.scratch.is_relative_to(root)
+        self._to_fetch: dict[str, bool] = {}  # for each video in work: into this folder
+        self._sizes = self._sizes_bytes = 0  # of sources that were fetched: how many, their sum
         self._said_kept = False
 
     # In the order of what becomes of a video.
@@ -71,26 +74,27 @@ class Room:
         """Returns whether one more source fits, if it is as large as those before it."""
         if self._work.max_bytes is None:
             return True
-        if any(self._to_fetch.values()) and not self._sizes_bytes[0]:
+        if any(self._to_fetch.values()) and not self._sizes:
             return False  # nobody knows yet how large sources are
         return self._bytes() + self._usual_bytes() < self._work.max_bytes
 
     def counted(self, videos: Iterable[Video]) -> Iterator[Video]:
         """Yields the videos, each counted as begun when it is taken."""
         for video in videos:
-            lies_elsewhere = scheme_of(video.location) is not None
-            if lies_elsewhere and not self._work.lets_go and not self._said_kept:
+            kept = not self._work.lets_go
+            to_fetch = scheme_of(video.location) is not None and (kept or self._holds_scratch)
+            if to_fetch and kept and not self._said_kept:
                 self._workspace.store.put_if_absent(KEPT, b"")
                 self._said_kept = True
-            self._to_fetch[video.video_id] = lies_elsewhere
+            self._to_fetch[video.video_id] = to_fetch
             yield video
 
     def started(self, video: Video) -> None:
         """Counts a source as fetched, once a stage begins that knows its size."""
         if self._to_fetch.get(video.video_id) and video.source_bytes is not None:
             self._to_fetch[video.video_id] = False
-            self._sizes_bytes[0] += 1
-            self._sizes_bytes[1] += video.source_bytes
+            self._sizes += 1
+            self._sizes_bytes += video.source_bytes
 
     def stored(self, timing: Timing) -> None:
         """Counts what a stage has put into the work folder."""
@@ -114,25 +118,6 @@ class Room:
             f"Raise work.max_bytes{hint}"
         )
 
-    # Accounts.
-
-    def _usual_bytes(self) -> int:
-        count, sum_bytes = self._sizes_bytes
-        return sum_bytes // max(1, count)
-
-    def _bytes(self) -> int:
-        """Returns what the folder holds, with the sources that are to be fetched for those in work.
-
-        What is half fetched lies in scratch, and is not counted twice.
-        """
-        usual_bytes, root = self._usual_bytes(), self._workspace.store.local_root
-        scratch = self._workspace.scratch
-        inside = root is not None and scratch.is_relative_to(root)
-        return self._stored_bytes + sum(
-            max(_bytes_in(scratch / i) if inside else 0, usual_bytes if to_fetch else 0)
-            for i, to_fetch in self._to_fetch.items()
-        )
-
     def let_go(self) -> None:
         """Removes the sources that earlier builds have kept and this one need not keep.
 
@@ -141,13 +126,31 @@ class Room:
         store, before = self._workspace.store, self._workspace.stored_bytes
         if not (self._work.lets_go and store.exists(KEPT)):
             return
+        proxies = Ledger(store, ENCODED).latest(("proxy",))["proxy"].to_pylist()
+        needed = {None, *(proxies if self._work.keep == "proxy" else ())}
         for name in store.names("results/acquire"):
             with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
                 media = json.loads(store.get(name))["facts"]["media"]
-                if media is not None and not self._is_a_proxy(media):
+                if media not in needed:
                     self._workspace.forget(media)
         store.delete(KEPT)
         self._stored_bytes += self._workspace.stored_bytes - before
+
+    # Accounts.
+
+    def _usual_bytes(self) -> int:
+        return self._sizes_bytes // max(1, self._sizes)
+
+    def _bytes(self) -> int:
+        """Returns what the folder holds, with the sources that are to be fetched for those in work.
+
+        What is half fetched lies in scratch, and is not counted twice.
+        """
+        usual_bytes, scratch = self._usual_bytes(), self._workspace.scratch
+        return self._stored_bytes + sum(
+            max(_bytes_in(scratch / i) if self._holds_scratch else 0, usual_bytes if coming else 0)
+            for i, coming in self._to_fetch.items()
+        )
 
 
 def _bytes_in(folder: Path) -> int:

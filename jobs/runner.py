@@ -64,6 +64,7 @@ class _Costs:
 
     def started(self, video: Video, stage: str) -> None:
         """A worker begins a stage on a video."""
+        self._room.started(video)
         self._progress.started(video, stage)
 
     def suspected(self, video: Video, stage: str, died: str) -> None:

@@ -34,18 +34,39 @@ import click
 import psutil
 
 from reelscript.reading.corpus import Corpus, open_corpus
-from tests import poison
 from tests.built import MODELS
-from tests.undisturbed import differences, faults_of_format, left_over, members
+from tests.poison import LOG, READY, write_poison
+from tests.undisturbed import Members, differences, faults_of_format, left_over, members
 
 ROOT = Path(__file__).parents[1]
-MODES = ("worker", "worker", "worker segv", "build", "machine", "interrupt", "terminate")
-SIGNALS = {"build": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
+OF_WORKERS = {"worker": signal.SIGKILL, "worker segv": signal.SIGSEGV}
+OF_BUILDS = {
+    "build": (signal.SIGKILL, -signal.SIGKILL),
+    "machine": (signal.SIGKILL, -signal.SIGKILL),
+    "interrupt": (signal.SIGINT, 130),
+    "terminate": (signal.SIGTERM, 130),
+}
+"""The signal, and the exit code that must follow."""
 MOST_KILLS_OF_WORKERS = 2  # in one run
-LATE = 0.6  # after this share of the kills, every other one waits for the publishing
-PUBLISHING_S = 0.6  # about so long
-MOST_END_S = 60.0  # for a build to end that was interrupted, and for orphans to die
-MOST_RUN_S = 1800.0
+LATE = 0.6  # after this share of the kills, every other one waits until something is published
+PUBLISHING_S = 0.4  # about so long that takes
+NOTHING_TO_DO_S = 2.5  # about so long a build takes that is through
+MOST_END_S = 120.0  # for a build that was interrupted to end, and for orphans to die
+MOST_RUN_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command line that was started, and the file that gets what it says."""
+
+    process: subprocess.Popen[bytes]
+    said: Path
+
+    def goes_on(self, for_s: float) -> bool:
+        """Waits, and returns whether it is not over even then."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(for_s)
+        return self.process.poll() is None
 
 
 @dataclass
@@ -54,14 +75,13 @@ class Chaos:
 
     Attributes:
         sources: folder with videos and poison.
-        out: the corpus folder; its logs lie beside it.
+        out: the corpus folder; logs lie beside it.
         seed: of all that is random.
-        most_s: a kill comes at most so long after the one before it, or after the start.
+        most_s: a kill comes at most so long after the start of a run, or after the last kill.
         publish: whether releases are cut in between.
-        settings: of the build.
         kills: how often each mode of death was used.
-        faults: in words; none where all is well.
         counts: of what else was done.
+        faults: in words; none where all is well.
     """
 
     sources: Path
@@ -69,51 +89,250 @@ class Chaos:
     seed: int = 1
     most_s: float = 10.0
     publish: bool = False
-    settings: Sequence[str] = ()
     kills: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.work = self.out.with_name(f"{self.out.name}.work")
-        self.log = self.out.with_name("log")
-        self.log.touch()
-        self._said = self.out.with_name("said")
+        self._log = self.out.with_name("log")
+        self._log.touch()
+        self._noted = 0  # lines of it that were looked at
         self._chance = random.Random(self.seed)
+        self._most_s = self.most_s
         self._stood: dict[str, tuple[int, int]] = {}
-        self._begun = 0
-        self._readers: dict[int, tuple[Corpus, dict[str, tuple[str, str, str]]]] = {}
+        self._readers: dict[int, tuple[Corpus, Members]] = {}
 
-    def run(self, kills: int) -> None:
+    def build(self, kills: int = 0) -> None:
         """Builds with so many kills, and then to the end."""
         while self.kills.total() < kills:
-            self._say_of(self._disturbed, kills)
-        self._say_of(self._through, "build")
-        self.faults += left_over(self.out, self.work)
+            self._disturb(kills)
+        self._end(self._start("build"), "nothing", 0, MOST_RUN_S)
+        for fault in left_over(self.out, self.work):
+            self._fault(fault)
         for release, (corpus, found) in self._readers.items():
-            again = open_corpus(self.out, release)
-            if not members(corpus) == members(again) == found:
-                self.faults.append(f"release {release} no longer reads as when it was cut")
-        self.counts["releases read"] = len(self._readers)
-        self.counts["transcriptions begun"] = self._begun
+            if not found == members(corpus) == members(open_corpus(self.out, release)):
+                self._fault(f"release {release} no longer reads as when it was cut")
+        self.counts["releases"] = len(self._readers)
         self.counts["transcribed"] = len(self._stood)
 
-    def _say_of(self, act: Callable[[Any], None], what: Any) -> None:
-        """Does it and adds to each fault how many kills there were before."""
+    def _disturb(self, kills: int) -> None:
+        """Starts a run, and kills until it has ended."""
+        cut = self.publish and self._lucky(0.3)
+        run, beside = self._start("build", *["--publish"] * cut), None
+        mode, workers_left, alone_left = "nothing", MOST_KILLS_OF_WORKERS, 1
+        while mode not in OF_BUILDS and self.kills.total() < kills:
+            if not self._moment(run, late=self.kills.total() >= LATE * kills):
+                self._most_s = self._most_s if cut else min(self._most_s, NOTHING_TO_DO_S)
+                break
+            self._look()
+            if self.publish and not cut and beside is None and self._lucky(0.4):
+                beside = self._start("build", "--publish")
+                run.goes_on(self._chance.uniform(0.5, 5.0))
+            mode = self._chance.choice([*OF_WORKERS, *OF_BUILDS])
+            if mode in OF_WORKERS:
+                workers = _workers(run.process.pid)
+                alone = len(workers) < 2
+                if not workers or not workers_left or (alone and not alone_left):
+                    continue
+                with contextlib.suppress(psutil.Error):
+                    self._chance.choice(workers).send_signal(OF_WORKERS[mode])
+                workers_left, alone_left = workers_left - 1, alone_left - alone
+            self.kills[mode] += 1
+            self.counts["kills while publishing"] += bool(self._tickets())
+            if mode in OF_BUILDS:
+                self._kill(run, mode)
+        code = OF_BUILDS[mode][1] if mode in OF_BUILDS else 0
+        self._end(run, mode, code, MOST_END_S if mode in OF_BUILDS else MOST_RUN_S)
+        if beside is not None:
+            self._end(beside, mode, code if mode == "machine" else 0, MOST_RUN_S)
+        self._after_death()
 
-    # Runs.
+    # One run.
 
-    def _start(self, verb: str, *options: str) -> subprocess.Popen[bytes]:
-        """Starts a verb of the poisoned command line; what it says goes into a file of its own."""
-        code = "from tests.poison import main; main()"
-        self.counts[f"{verb} runs"] += 1
-        said = self._said.with_name(f"said-{self.counts.total():04d}")
-        return subprocess.Popen(
-            [sys.executable, "-c", code, verb, *options],
-            stdout=said.open("wb"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, poison.LOG: str(self.log)},
-            start_new_session=True,
-            cwd=ROOT,
+    def _start(self, *verb: str) -> Run:
+        self.counts[" ".join(verb)] += 1
+        said = self.out.with_name(f"said-{self.counts.total():04d}")
+        command = [sys.executable, "-c", "from tests.poison import main; main()", *verb]
+        if verb[0] == "build":
+            settings = [part for setting in MODELS for part in ("--set", setting)]
+            command += [str(self.sources), "--workers", "2", "--max-failed", "1", *settings, "-o"]
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, str(self.out)],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, LOG: str(self._log)},
+                start_new_session=True,
+                cwd=ROOT,
+            )
+        return Run(process, said)
+
+    def _moment(self, run: Run, late: bool) -> bool:
+        """Waits for a random moment, and returns whether the run is not over by then."""
+        if not (late and self._lucky(0.5)):
+            return run.goes_on(self._chance.uniform(0.3, self._most_s))
+        before = self._tickets()
+        while self._tickets() <= before and run.goes_on(0.01):
+            pass
+        return run.goes_on(self._chance.uniform(0.0, PUBLISHING_S))
+
+    def _kill(self, run: Run, mode: str) -> None:
+        if mode == "machine":
+            every = self._processes()
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # so that nobody sees another die
+                for process in every:
+                    with contextlib.suppress(psutil.Error):
+                        process.send_signal(number)
+        elif mode == "interrupt":  # as a terminal does
+            os.killpg(run.process.pid, signal.SIGINT)
+        else:
+            run.process.send_signal(OF_BUILDS[mode][0])
+
+    def _end(self, run: Run, mode: str, expected: int, most_s: float) -> None:
+        """Waits for the end of a run, and looks at how it ended."""
+        if run.goes_on(most_s):
+            self._fault(f"still runs {most_s:.0f} s after {mode}: {run.said}")
+            self._kill(run, "machine")
+        code, said = run.process.wait(), run.said.read_text(errors="replace")
+        if f"{READY} {run.process.pid}" not in self._log.read_text().splitlines():
+            return  # Python was still starting
+        if code not in (0, expected):  # 0: it was through already
+            self._fault(f"exit code {code}, not {expected}, after {mode}: {said[-800:]}")
+        if "Traceback" in said:
+            self._fault(f"a traceback after {mode}: {said[-3000:]}")
+
+    def _after_death(self) -> None:
+        """Looks at what a dead run has left."""
+        until = time.monotonic() + MOST_END_S
+        while (left := self._processes()) and time.monotonic() < until:
+            time.sleep(0.05)
+        if left:
+            self._fault(f"these processes are left: {left}")
+        self._look()
+        if self._lucky(0.3):
+            before = _files(self.out.parent)
+            self._status()
+            if _files(self.out.parent) != before:
+                self._fault("status has written something")
+
+    def _look(self) -> None:
+        """Looks, as a reader of the corpus and of the log, also while a build runs."""
+        noted, lines = self._noted, self._log.read_text().splitlines()
+        self._noted = len(lines)
+        if again := sorted(set(lines[noted:]) & self._stood.keys()):
+            self._fault(f"finished transcriptions are begun again: {again}")
+        stands = {p.stem: _inode(p) for p in self.work.glob("results/transcribe/*/*.json")}
+        if not self._stood.items() <= stands.items():
+            self._fault("finished transcriptions are written again, or gone")
+        self._stood = stands
+        self.counts["transcriptions begun"] += sum(
+            not line.startswith(READY) for line in lines[noted:]
         )
+        if (self.out / "dataset.json").exists():
+            try:
+                corpus = open_corpus(self.out)
+                found = members(corpus)
+                self._readers.setdefault(corpus.info["release"], (corpus, found))
+            except Exception as error:
+                self._fault(f"the corpus cannot be read: {error!r}")
+        if self._lucky(0.1):
+            self._status()
+
+    def _status(self) -> None:
+        if list(self.work.glob("ledger/runs/*.json")):
+            run = self._start("status", "--json")
+            self._end(run, "asking for the status", 0, MOST_END_S)
+            if run.process.returncode == 0:
+                json.loads(run.said.read_bytes())
+
+    def _processes(self) -> list[psutil.Process]:
+        """Returns all processes of this build, also those whose parents are gone."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(LOG) == str(self._log):
+                    found.append(process)
+        return found
+
+    def _tickets(self) -> set[Path]:
+        return set(self.work.glob("ledger/publishing/*"))
+
+    def _lucky(self, share: float) -> bool:
+        return self._chance.random() < share
+
+    def _fault(self, said: str) -> None:
+        self.faults.append(f"{self.out.parent.name}, after {self.kills.total()} kills: {said}")
+
+
+def _workers(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        children = psutil.Process(pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return []
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Returns what tells files from what was written later, but for the logs of this driver."""
+    found = {path: _inode(path) for path in folder.rglob("*")}
+    return {path: seen for path, seen in found.items() if path.parent != folder}
+
+
+def copied(given: Sequence[Path], folder: Path) -> Path:
+    """Returns a new folder with the given videos, for poison to be added."""
+    folder.mkdir(parents=True)
+    for path in given:
+        if path.is_dir():
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+def compared(
+    videos: Sequence[Path], place: Path, kills: int, seed: int, publish: bool = False
+) -> tuple[Chaos, Chaos]:
+    """Returns an undisturbed build of the videos and poison, and a disturbed one, with faults."""
+    sources = copied(videos, place / "videos")
+    reasons = write_poison(sources)
+    calm = Chaos(sources, place / "calm" / "corpus")
+    chaos = Chaos(sources, place / "chaos" / "corpus", seed, publish=publish)
+    for build, count in ((calm, 0), (chaos, kills)):
+        since = time.monotonic()
+        build.build(count)
+        build.counts["seconds"] = round(time.monotonic() - since)
+    same = not publish
+    if all((build.out / "dataset.json").exists() for build in (calm, chaos)):
+        chaos.faults += differences(calm.out, chaos.out, reasons, same)
+        chaos.faults += faults_of_format(chaos.out, calm.out if same else None)
+    return calm, chaos
+
+
+@click.command()
+@click.argument("videos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--kills", default=30, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--publish", is_flag=True, help="Cut releases of what is finished in between.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Work here and leave everything.")
+def main(videos: tuple[Path, ...], kills: int, seed: int, publish: bool, keep: Path | None) -> None:
+    """Kills a build of VIDEOS again and again; exit code 1 where that changed anything."""
+    with tempfile.TemporaryDirectory() as name:
+        builds = compared(videos, keep or Path(name), kills, seed, publish)
+        for said, build in zip(("undisturbed", "disturbed"), builds, strict=True):
+            click.echo(f"{said}: {dict(build.counts)}")
+        faults = [fault for build in builds for fault in build.faults]
+        click.echo(f"{kills} kills: {dict(builds[1].kills)}")
+        for fault in faults:
+            click.echo(f"FAULT {fault}")
+        click.echo(f"{len(faults)} faults")
+    raise SystemExit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -118,10 +118,12 @@ def main() -> None:
 
     def poisoned(*asked: object) -> Config:
         config = load_config(*asked)  # type: ignore[arg-type]
-        return PoisonedConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+        return PoisonedConfig(
+            **{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        )
 
     build.load_config = poisoned
     build.LocalEngine = functools.partial(engine, limits=LIMITS)  # type: ignore[assignment, misc]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    note(READY)
+    note(f"{READY} {os.getpid()}")
     cli.main()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reelscript.pipeline.stage import apply
 from reelscript.schemas.video import Video
+from reelscript.transforms import proxy
 from reelscript.transforms.encode import Encode
 from reelscript.transforms.proxy import Proxy
 
@@ -16,9 +18,12 @@ from .encode_made import Bench, Output
 
 
 def with_proxy(bench: Bench, video: Video) -> Video:
-    """The record after the stage, which saw only what it declares to read."""
+    """The record after the stage, which saw only what it declares to read.
+
+    With a proxy of its own, however small its source is.
+    """
     stage = Proxy()
-    with stage.open() as live:
+    with mock.patch.object(proxy, "worthwhile", lambda *_: True), stage.open() as live:
         after, _ = apply(stage, live, video, bench.workspace)
     assert after.pending, (after.reason, after.detail)
     return after

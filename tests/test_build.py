@@ -17,7 +17,7 @@ from reelscript.jobs import publish as publishing
 from reelscript.jobs.build import build
 from reelscript.jobs.config import load_config
 from reelscript.jobs.progress import Progress
-from reelscript.jobs.verify import verify
+from reelscript.jobs.verify.corpus import verify
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.stage import Timing
 from reelscript.pipeline.store import Store

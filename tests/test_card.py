@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reelscript.jobs.card import dataset_card, license_id, markdown, models
-from reelscript.jobs.stats import statistics
+from reelscript.jobs.report.card import dataset_card, license_id, markdown, models
+from reelscript.jobs.report.stats import statistics
 from reelscript.schemas.tables import CLIPS, SAMPLES, VIDEOS
 from reelscript.schemas.text import one_line
 

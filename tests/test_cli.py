@@ -169,7 +169,7 @@ def test_cli_interrupted_says_that_work_is_saved(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reelscript.jobs.verify.verify", interrupted)
+    monkeypatch.setattr("reelscript.jobs.verify.corpus.verify", interrupted)
     code, _, err = told(capsys, "verify", "corpus")
     assert code == 130
     assert "the same command goes on" in err
@@ -186,7 +186,7 @@ def test_cli_says_in_one_line_what_the_system_refuses(
     def broken(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("reelscript.jobs.verify.verify", broken)
+    monkeypatch.setattr("reelscript.jobs.verify.corpus.verify", broken)
     line = sentence(capsys, code, "verify", "corpus")
     assert str(error.strerror) in line
     assert "/x" in line
@@ -198,7 +198,7 @@ def test_cli_says_nothing_where_nobody_reads_on(
     def closed(*_: object, **__: object) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr("reelscript.jobs.verify.verify", closed)
+    monkeypatch.setattr("reelscript.jobs.verify.corpus.verify", closed)
     assert told(capsys, "verify", "corpus") == (1, "", "")
 
 

@@ -22,15 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from reelscript.jobs import estimate_disk, estimate_sample
 from reelscript.jobs.config import Config, load_config, resolved
-from reelscript.jobs.estimate import Estimate, estimate
-from reelscript.jobs.estimate_disk import said_bytes
-from reelscript.jobs.estimate_sample import SAMPLE, Sampled, chosen
-from reelscript.jobs.estimate_spread import Extrapolation, Spread
-from reelscript.jobs.estimate_text import estimate_lines, estimate_table, said_time
-from reelscript.jobs.estimate_trial import Trial
-from reelscript.jobs.sources import list_sources
+from reelscript.jobs.estimate import disk as estimate_disk
+from reelscript.jobs.estimate import sample as estimate_sample
+from reelscript.jobs.estimate.disk import said_bytes
+from reelscript.jobs.estimate.estimate import Estimate, estimate
+from reelscript.jobs.estimate.sample import SAMPLE, Sampled, chosen
+from reelscript.jobs.estimate.spread import Extrapolation, Spread
+from reelscript.jobs.estimate.text import estimate_lines, estimate_table, said_time
+from reelscript.jobs.estimate.trial import Trial
+from reelscript.jobs.sources.listing import list_sources
 from reelscript.pipeline.errors import StageError
 from reelscript.pipeline.ledger import Ledger, Row
 from reelscript.pipeline.store import Store

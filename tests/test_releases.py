@@ -21,7 +21,7 @@ from reelscript.jobs import publish as publishing
 from reelscript.jobs.config import Config
 from reelscript.jobs.publish import publish
 from reelscript.jobs.releases import FILES
-from reelscript.jobs.verify import verify
+from reelscript.jobs.verify.corpus import verify
 from reelscript.pipeline.decide import Decision
 from reelscript.pipeline.errors import DataError, StorageError
 from reelscript.pipeline.faults import FOR_EVER, Crash, Fault, Plan, faults, faulty_url

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelscript.jobs.contents import MAX_GROUPS
-from reelscript.jobs.histogram import MAX_BINS, histogram, round_ticks
-from reelscript.jobs.report import csp_hash, hours_text, number, percent, report_html
-from reelscript.jobs.stats import MAX_SOURCES, VIDEO_SCORES, statistics
+from reelscript.jobs.report.contents import MAX_GROUPS
+from reelscript.jobs.report.histogram import MAX_BINS, histogram, round_ticks
+from reelscript.jobs.report.html import csp_hash, hours_text, number, percent, report_html
+from reelscript.jobs.report.stats import MAX_SOURCES, VIDEO_SCORES, statistics
 from reelscript.schemas.clip import SCORE_NAMES
 from reelscript.schemas.tables import CLIPS, SAMPLES, VIDEOS
 from reelscript.schemas.text import one_line

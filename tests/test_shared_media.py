@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reelscript.jobs.verify import verify
+from reelscript.jobs.verify.corpus import verify
 from tests.built import SHARED, built, needs_models, needs_shared, outcomes, rows
 
 pytestmark = [needs_models, needs_shared]

@@ -24,9 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from w3lib.url import canonicalize_url
 
-from reelscript.jobs.language_codes import language_code
-from reelscript.jobs.source_metadata import metadata_text
-from reelscript.jobs.sources import list_sources as listed_columns
+from reelscript.jobs.sources.language_codes import language_code
+from reelscript.jobs.sources.listing import list_sources as listed_columns
+from reelscript.jobs.sources.metadata import metadata_text
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.tables import VIDEOS
 from reelscript.schemas.text import canonical_json

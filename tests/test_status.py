@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from reelscript.jobs.progress import Progress
-from reelscript.jobs.status import Status, status
-from reelscript.jobs.status_counts import PASSING, counted
-from reelscript.jobs.status_text import print_status
+from reelscript.jobs.status.counts import PASSING, counted
+from reelscript.jobs.status.status import Status, status
+from reelscript.jobs.status.text import print_status
 from reelscript.pipeline import run_records
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.ledger import ENCODED, Ledger, Row
@@ -458,7 +458,7 @@ def test_status_is_plain_data_too(corpus: Path) -> None:
 
 
 def test_status_loads_no_engine_and_no_model() -> None:
-    code = "import sys, reelscript.jobs.status_text as _; print(*sys.modules)"
+    code = "import sys, reelscript.jobs.status.text as _; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from reelscript.jobs.verify import verify
-from reelscript.jobs.verify_media import top_boxes
+from reelscript.jobs.verify.corpus import verify
+from reelscript.jobs.verify.media import top_boxes
 from reelscript.pipeline.store import Store
 from reelscript.schemas.tables import SAMPLES
 

@@ -6,13 +6,15 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from reelscript.jobs.verify import verify
+from reelscript.jobs.verify.corpus import verify
 from reelscript.reading.corpus import Corpus, open_corpus
 from tests.built import SHARED, rows, shard_bytes
 
 CHECKER = SHARED / "tools" / "check_dataset.py"
+Members: TypeAlias = dict[str, tuple[str, str, str]]
+"""By key of sample: the sha256 of its mp4 and of its json, and its text."""
 PLACE = ("shard", "mp4_offset", "json_offset", "txt_offset")
 """Columns that say where a sample lies: another order of releases puts it into another shard."""
 
@@ -33,7 +35,7 @@ def differences(
     failed = {url: row["reason"] for url, row in right.items() if row["outcome"] == "failed"}
     innocent = {url: row["reason"] for url, row in left.items() if row["outcome"] == "failed"}
     if failed != {**innocent, **poison}:
-        faults.append(f"failed are {failed}, expected {({**innocent, **poison})}")
+        faults.append(f"failed are {failed}, expected { ({**innocent, **poison}) }")
     new = [url for url in poison if url not in left]
     if list(left.items()) != [(url, row) for url, row in right.items() if url not in new]:
         unlike = [url for url in {**left, **right} if left.get(url) != right.get(url)]
@@ -67,7 +69,7 @@ def _rows(corpus: Path, table: str, same_shards: bool) -> list[dict[str, Any]]:
     return sorted(placeless, key=repr)
 
 
-def members(corpus: Corpus) -> dict[str, tuple[str, str, str]]:
+def members(corpus: Corpus) -> Members:
     """Returns the sha256 of mp4 and json, and the text, of each sample, read from the shards."""
     return {
         sample.key: (

@@ -18,7 +18,7 @@ from reelscript.pipeline.decide import decide
 from reelscript.pipeline.rules import Dedup, PassageRules, Quality
 from reelscript.pipeline.stage import Live, Stage
 from reelscript.pipeline.workspace import Workspace
-from reelscript.schemas.video import Video
+from reelscript.schemas.video import FIELD_NAMES, Video
 from reelscript.schemas.videos import Videos
 from reelscript.transforms.shard import Shard
 
@@ -32,7 +32,7 @@ class Choose(Stage):
     shard: Shard = field(default_factory=Shard)
 
     name: ClassVar[str] = "choose"
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = FIELD_NAMES  # whatever a rule may look at
     writes: ClassVar[tuple[str, ...]] = ("passages",)
     remembers: ClassVar[bool] = False
 

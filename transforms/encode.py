@@ -33,7 +33,7 @@ from reelscript.transforms.frame_clock import MAX_HOLE_S, FrameClock
 from reelscript.transforms.media import Undecodable, open_media
 from reelscript.transforms.mp4_format import MIN_FPS, Format, frames_in, output_fps, output_size
 from reelscript.transforms.passage_mp4 import Colours, Upright, write_mp4
-from reelscript.transforms.proxy import stand_in
+from reelscript.transforms.proxy import has_own, stand_in
 from reelscript.transforms.sound_tape import Samples, SoundTape
 
 Preset = Literal[
@@ -85,7 +85,7 @@ class Encode(Stage):
         done = {p.key: found for p in passages if (found := _remembered(workspace, keys[p.key]))}
         wanted = sorted((p for p in passages if p.key not in done), key=lambda p: p.start_s)
         if wanted:
-            read = video if video.proxy is None else stand_in(video)
+            read = stand_in(video)
             path, scratch = workspace.media(read), workspace.scratch_of(video) / "passage.mp4"
             with _open_source(path, read, self.form(video)) as source:
                 for passage in wanted:
@@ -108,7 +108,7 @@ class Encode(Stage):
 
     def passage_key(self, video: Video, passage: Passage) -> str:
         """Returns the digest of all that a passage's mp4 depends on: not the name of the video."""
-        left_out = ("passages",) if video.proxy else ("passages", "proxy")
+        left_out = ("passages",) if has_own(video) else ("passages", "proxy")
         inputs = [getattr(video, name) for name in self.reads if name not in left_out]
         return digest(
             [self.name, self.version, self.settings(), inputs, passage.start_s, passage.end_s]

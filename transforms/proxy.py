@@ -5,7 +5,8 @@ source   start_s ...A....B..C.......D......   hevc 4K, lying sideways, sound in 
 proxy    start_s ...A....B..C.......D......   every picture at its time, of the size of the mp4s
 ```
 
-It is on the source's own clock, so that all times of the record hold for it as well.
+It is on the source's own clock, so that all times of the record hold for it as well. A source that
+is no larger than that is kept as its own proxy: nothing would be gained, and pictures would lose.
 """
 
 from __future__ import annotations
@@ -68,8 +69,14 @@ class Proxy(Stage):
         path = workspace.media(video)
         with TemporaryDirectory(dir=workspace.scratch_of(video)) as folder:
             made = self._write(video, path, Path(folder))
-            proxy = sha256_of_file(made)
-            workspace.put_file(made, proxy)
+            if worthwhile(made, path):
+                proxy = sha256_of_file(made)
+                workspace.put_file(made, proxy)
+            elif video.media is None:  # it is read in place
+                proxy = None
+            else:
+                proxy = video.media
+                workspace.put_file(path, proxy)
         return replace(video, proxy=proxy)
 
     def _write(self, video: Video, path: Path, folder: Path) -> Path:
@@ -107,8 +114,20 @@ class Proxy(Stage):
         )
 
 
+def worthwhile(proxy: Path, source: Path) -> bool:
+    """Returns whether a proxy takes less room than its source."""
+    return proxy.stat().st_size < source.stat().st_size
+
+
+def has_own(video: Video) -> bool:
+    """Returns whether passages are encoded from a proxy that is another file than the source."""
+    return video.proxy not in (None, video.source_sha256)
+
+
 def stand_in(video: Video) -> Video:
-    """Returns the record as if its proxy were its source."""
+    """Returns the record as if its proxy, if it has one of its own, were its source."""
+    if not has_own(video):
+        return video
     return replace(
         video,
         media=video.proxy,

@@ -9,8 +9,8 @@ from typing import Any
 
 import fsspec
 
-from reelscript.jobs.source_lists import READERS, Row, read_list
-from reelscript.jobs.source_places import (
+from reelscript.jobs.sources.lists import READERS, Row, read_list
+from reelscript.jobs.sources.places import (
     MEDIA_SUFFIXES,
     Place,
     is_media,

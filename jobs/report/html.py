@@ -19,8 +19,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reelscript.jobs.histogram import round_ticks
-from reelscript.jobs.meanings import meaning_of_reason, meaning_of_score
+from reelscript.jobs.report.histogram import round_ticks
+from reelscript.jobs.report.meanings import meaning_of_reason, meaning_of_score
 
 NOT_SHOWN = (
     "sources",
@@ -76,7 +76,9 @@ def report_html(
         "account": ACCOUNT,
     }
     shown = {k: v for k, v in config.items() if k not in NOT_SHOWN}
-    template = files("reelscript.jobs").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    template = (
+        files("reelscript.jobs.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
     return page.from_string(template).render(
         stats=stats,
         reasons=_by_stage(stats["reasons"]),

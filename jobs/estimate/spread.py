@@ -15,8 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from reelscript.jobs.estimate_sample import Sampled
-from reelscript.jobs.estimate_trial import Trial
+from reelscript.jobs.estimate.sample import Sampled
+from reelscript.jobs.estimate.trial import Trial
 
 DRAWS, SEED = 1000, 20260101
 TOO_FEW = 3  # with fewer there is no spread to speak of

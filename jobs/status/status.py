@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from reelscript.jobs.status_counts import Ending, Sources, counted
+from reelscript.jobs.status.counts import Ending, Sources, counted
 from reelscript.pipeline.errors import DataError, StorageError
 from reelscript.pipeline.run_records import RunRecord, alive, run_of, runs
 from reelscript.pipeline.store import Store

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reelscript.jobs.contents import by_fact, hosts_of, languages, splits, words
-from reelscript.jobs.funnel import (
+from reelscript.jobs.report.contents import by_fact, hosts_of, languages, splits, words
+from reelscript.jobs.report.funnel import (
     Floats,
     Group,
     as_floats,
@@ -26,7 +26,7 @@ from reelscript.jobs.funnel import (
     hours,
     reason_rows,
 )
-from reelscript.jobs.histogram import histogram
+from reelscript.jobs.report.histogram import histogram
 from reelscript.schemas.clip import SCORE_NAMES
 from reelscript.schemas.text import one_line, score
 

@@ -9,9 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from reelscript.jobs.estimate import Estimate
-from reelscript.jobs.estimate_disk import said_bytes
-from reelscript.jobs.estimate_spread import Spread
+from reelscript.jobs.estimate.disk import said_bytes
+from reelscript.jobs.estimate.estimate import Estimate
+from reelscript.jobs.estimate.spread import Spread
 
 UNKNOWN = "unknown"
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0

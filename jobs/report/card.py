@@ -17,8 +17,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reelscript.jobs.meanings import meaning_of_reason, meaning_of_score
-from reelscript.jobs.report import ACCOUNT, UNNAMED, flat_versions, hours_text, number, percent
+from reelscript.jobs.report.html import ACCOUNT, UNNAMED, flat_versions, hours_text, number, percent
+from reelscript.jobs.report.meanings import meaning_of_reason, meaning_of_score
 from reelscript.schemas.text import one_line
 
 MAX_NAME_CHARS = 120
@@ -75,7 +75,7 @@ def dataset_card(
         "meaning_of_reason": meaning_of_reason,
         "meaning_of_score": meaning_of_score,
     }
-    template = files("reelscript.jobs").joinpath("card.md.jinja").read_text(encoding="utf-8")
+    template = files("reelscript.jobs.report").joinpath("card.md.jinja").read_text(encoding="utf-8")
     body = card.from_string(template).render(
         stats=stats,
         name=title,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from reelscript.jobs.source_lists import READERS, Row
+from reelscript.jobs.sources.lists import READERS, Row
 from reelscript.schemas.text import one_line
 from reelscript.transforms.urls import published_url, scheme_of
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import IO, Any
 
-from reelscript.jobs.guarded import guarded
-from reelscript.jobs.verify_media import intra_faults, media_faults
-from reelscript.jobs.verify_tables import MEDIA_S, ROUNDING_S, ClipsOf, Row, Rows, finite
+from reelscript.jobs.verify.guarded import guarded
+from reelscript.jobs.verify.media import intra_faults, media_faults
+from reelscript.jobs.verify.tables import MEDIA_S, ROUNDING_S, ClipsOf, Row, Rows, finite
 from reelscript.reading.tables import no_json
 from reelscript.schemas.sample import FORMAT
 

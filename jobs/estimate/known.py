@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config
-from reelscript.jobs.estimate_sample import chosen
-from reelscript.jobs.estimate_trial import Trial, passages_of, sample_bytes
+from reelscript.jobs.estimate.sample import chosen
+from reelscript.jobs.estimate.trial import Trial, passages_of, sample_bytes
 from reelscript.jobs.measure import chain_of
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.ledger import ENCODED, Ledger

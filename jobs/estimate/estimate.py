@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config
-from reelscript.jobs.estimate_disk import shortages
-from reelscript.jobs.estimate_known import finished, known_trials
-from reelscript.jobs.estimate_sample import Sampled, sampled
-from reelscript.jobs.estimate_spread import ENCODE, Extrapolation, Spread
-from reelscript.jobs.estimate_trial import Tried, try_excerpts, usable_stages
+from reelscript.jobs.estimate.disk import shortages
+from reelscript.jobs.estimate.known import finished, known_trials
+from reelscript.jobs.estimate.sample import Sampled, sampled
+from reelscript.jobs.estimate.spread import ENCODE, Extrapolation, Spread
+from reelscript.jobs.estimate.trial import Tried, try_excerpts, usable_stages
 from reelscript.jobs.progress import Progress
 from reelscript.pipeline.stage import Stage
 from reelscript.pipeline.store import Store

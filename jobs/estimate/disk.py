@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reelscript.jobs.estimate_spread import Spread
+from reelscript.jobs.estimate.spread import Spread
 from reelscript.pipeline.store import Store
 
 

@@ -16,11 +16,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reelscript.jobs.source_folders import files_below, files_matching, nearest_name
-from reelscript.jobs.source_ids import Listing
-from reelscript.jobs.source_lists import READERS, Row, read_list
-from reelscript.jobs.source_objects import objects_at
-from reelscript.jobs.source_places import (
+from reelscript.jobs.sources.folders import files_below, files_matching, nearest_name
+from reelscript.jobs.sources.ids import Listing
+from reelscript.jobs.sources.lists import READERS, Row, read_list
+from reelscript.jobs.sources.objects import objects_at
+from reelscript.jobs.sources.places import (
     MEDIA_SUFFIXES,
     Place,
     place_of_file,

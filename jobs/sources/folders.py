@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from reelscript.jobs.source_places import Place, is_media, place_of_file, shown
+from reelscript.jobs.sources.places import Place, is_media, place_of_file, shown
 from reelscript.pipeline.errors import UsageError
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from reelscript.jobs.language_codes import language_code
-from reelscript.jobs.source_metadata import metadata_text
+from reelscript.jobs.sources.language_codes import language_code
+from reelscript.jobs.sources.metadata import metadata_text
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.text import one_line
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Hashable
 from urllib.parse import unquote
 
-from reelscript.jobs.source_places import Place
+from reelscript.jobs.sources.places import Place
 from reelscript.schemas.text import one_line
 from reelscript.schemas.video import Outcome
 from reelscript.schemas.videos import LISTED, Videos, VideosBuilder

@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 
-from reelscript.jobs.guarded import guarded
 from reelscript.jobs.releases import TABLES
-from reelscript.jobs.verify_releases import release_faults
-from reelscript.jobs.verify_shard import Index, shard_faults
-from reelscript.jobs.verify_tables import (
+from reelscript.jobs.verify.guarded import guarded
+from reelscript.jobs.verify.releases import release_faults
+from reelscript.jobs.verify.shard import Index, shard_faults
+from reelscript.jobs.verify.tables import (
     Row,
     clip_faults,
     clips_by,

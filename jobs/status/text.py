@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reelscript.jobs.progress import clock
-from reelscript.jobs.status import Status
-from reelscript.jobs.status_counts import Ending
+from reelscript.jobs.status.counts import Ending
+from reelscript.jobs.status.status import Status
 from reelscript.pipeline.run_records import RunRecord
 from reelscript.schemas.text import one_line
 

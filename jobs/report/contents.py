@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reelscript.jobs.funnel import Floats, Group, grouped, hours
+from reelscript.jobs.report.funnel import Floats, Group, grouped, hours
 from reelscript.schemas.text import one_line
 
 MAX_GROUPS = 50  # languages, licences or hosts listed by name; the rest is counted together

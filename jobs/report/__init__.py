@@ -1,0 +1,1 @@
+"""What a build says of its corpus: numbers, a page, a card."""

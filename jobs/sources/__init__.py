@@ -1,0 +1,1 @@
+"""What a build starts from, as one record a source: files, folders, lists, URLs."""

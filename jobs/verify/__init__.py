@@ -1,0 +1,1 @@
+"""A corpus folder against the published format."""
