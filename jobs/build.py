@@ -45,7 +45,7 @@ class Built:
         folder: the corpus, to be opened with `reelscript.open`.
         dataset: what stands in its dataset.json.
         stats: what stands in its stats.json.
-        failed_share: of the sources, 0..1.
+        failed_share: of the sources, 0..1; those that a release left pending do not count.
         exit_code: 0, or 3 where more failed than `max_failed` allows.
     """
 
@@ -112,8 +112,8 @@ def build(
             with turn(work, run) as still_mine:
                 progress.doing("publish")
                 dataset, stats = publish(corpus, workspace, asked, decision, cpu_s, still_mine)
-    failed = dataset["counts"]["failed"] / max(1, dataset["counts"]["sources"])
-    return Built(str(out), dataset, stats, failed, TOO_MANY_FAILED if failed > max_failed else DONE)
+    share = _failed_share(decision)
+    return Built(str(out), dataset, stats, share, TOO_MANY_FAILED if share > max_failed else DONE)
 
 
 def prepared(
@@ -206,6 +206,14 @@ def _all_stated(listed: Videos) -> bool:
     """Returns whether the list states the language of every source that is not ended already."""
     pending = listed.where(pc.equal(listed.column("outcome"), "pending"))
     return bool(pending.column("stated_language").null_count == 0)
+
+
+def _failed_share(decision: Decision) -> float:
+    """Returns how many of the sources failed, 0..1; what is still to be measured has not."""
+    outcomes, reasons = (decision.videos.column(name) for name in ("outcome", "reason"))
+    pending = pc.fill_null(pc.equal(reasons, "pending"), False)
+    failed = pc.and_(pc.equal(outcomes, "failed"), pc.invert(pending))
+    return float(pc.sum(failed).as_py() or 0) / max(1, len(decision.videos))
 
 
 def _all_costs(

@@ -127,9 +127,7 @@ def _remove(corpus: Store, release: int, names: list[str]) -> None:
     """Removes a release folder, what makes it a release first."""
     for name in sorted(names, key=lambda name: (_file(name) != DATASET, name)):
         corpus.delete(name)
-    if corpus.local_root is not None:
-        with contextlib.suppress(OSError):
-            (corpus.local_root / release_folder(release)).rmdir()
+    _remove_if_empty(corpus, release_folder(release))
 
 
 def _sort_shards(corpus: Store, dataset: Mapping[str, Any], newest: int, prune: bool) -> None:
@@ -151,6 +149,14 @@ def _sort_shards(corpus: Store, dataset: Mapping[str, Any], newest: int, prune: 
     unused += [name for name in corpus.names(OLD_SHARDS) if prune and _file(name) not in older]
     for name in unused:
         corpus.delete(name)
+    _remove_if_empty(corpus, NEW_SHARDS)
+
+
+def _remove_if_empty(corpus: Store, folder: str) -> None:
+    """Removes a folder of a local store, which an object store would not have."""
+    if corpus.local_root is not None:
+        with contextlib.suppress(OSError):
+            (corpus.local_root / folder).rmdir()
 
 
 def _file(name: str) -> str:

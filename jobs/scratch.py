@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from reelscript.pipeline.attempts import storing
 from reelscript.pipeline.store import Store
 
 
@@ -22,13 +23,16 @@ def scratch_folder(work: Store) -> Iterator[Path]:
     root = work.local_root
     owner = f"scratch-{socket.gethostname()}"
     if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
+        with storing(f"make the folder {root}", root):
+            root.mkdir(parents=True, exist_ok=True)
         for left in root.glob(f"{glob.escape(owner)}-*-*"):
             pid = left.name.split("-")[-2]
             if pid.isdecimal() and not psutil.pid_exists(int(pid)):
                 shutil.rmtree(left, ignore_errors=True)
     work.sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"{owner}-{os.getpid()}-", dir=root))
+    place = root or Path(tempfile.gettempdir())
+    with storing(f"make a scratch folder in {place}", place):
+        folder = Path(tempfile.mkdtemp(prefix=f"{owner}-{os.getpid()}-", dir=place))
     try:
         yield folder
     finally:

@@ -164,14 +164,14 @@ class Workspace:
 
     def _found(self, video: Video, media: str) -> Path:
         """Returns where a copy of the source lies on this machine. Raises SourceGone."""
-        here, name = self.scratch_of(video) / media, _object_name(media)
+        here, name = self.scratch / video.video_id / media, _object_name(media)
         if here.exists():
             return here
         if not self.has(media):
             raise SourceGone(f"the copy of {video.url} is no longer in {self.store.url}")
         if self.store.local_root is not None:
             return self.store.local_root / name
-        part = here.with_suffix(".part")
+        part = self.scratch_of(video) / f"{media}.part"
         with storing(f"fetch {name} to {part.parent}", self.scratch):
             with self.store.open_read(name) as remote, part.open("wb") as file:
                 shutil.copyfileobj(remote, file)

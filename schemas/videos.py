@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -117,11 +116,11 @@ class VideosBuilder:
         return Videos(pa.Table.from_batches(self._batches, schema=self._schema))
 
 
-MARK = "\0json:"
+MARK = "\0hex:"
 
 
 def _packed(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Returns a column; text that is no UTF-8 (a file name) stands in it as marked JSON."""
+    """Returns a column; text that is no UTF-8 (a file name) stands in it as marked hex."""
     if not pa.types.is_string(kind):
         return pa.array(values, kind)
     try:
@@ -135,12 +134,16 @@ def _packed(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 def _marked(text: str) -> str:
     plain = not text.startswith("\0") and text.isascii()
-    return text if plain else MARK + json.dumps(text)
+    return text if plain else MARK + text.encode("utf-8", "surrogatepass").hex()
 
 
 def _read(array: pa.Array) -> list[Any]:
     """Returns the values of a column as they were before `_packed`."""
     values: list[Any] = array.to_pylist()
     if pa.types.is_string(array.type) and pc.any(pc.starts_with(array, MARK)).as_py():
-        return [json.loads(v[len(MARK) :]) if v and v.startswith(MARK) else v for v in values]
+        return [_unmarked(v) if v and v.startswith(MARK) else v for v in values]
     return values
+
+
+def _unmarked(text: str) -> str:
+    return bytes.fromhex(text[len(MARK) :]).decode("utf-8", "surrogatepass")

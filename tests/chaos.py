@@ -47,8 +47,10 @@ OF_BUILDS = {
     "terminate": (signal.SIGTERM, 130),
 }
 """The signal, and the exit code that must follow."""
+SIGNALS = {mode: number for mode, (number, _) in OF_BUILDS.items()}
+THROUGH = "reelscript verify"  # a build says last how it can be checked
 MOST_KILLS_OF_WORKERS = 2  # in one run
-LATE = 0.6  # after this share of the kills, every other one waits until something is published
+LATE = 0.7  # after this share of the kills they come while something is published
 PUBLISHING_S = 0.4  # about so long that takes
 NOTHING_TO_DO_S = 2.5  # about so long a build takes that is through
 MOST_END_S = 120.0  # for a build that was interrupted to end, and for orphans to die
@@ -98,9 +100,11 @@ class Chaos:
         self.work = self.out.with_name(f"{self.out.name}.work")
         self._log = self.out.with_name("log")
         self._log.touch()
+        self._started = 0
         self._noted = 0  # lines of it that were looked at
         self._chance = random.Random(self.seed)
-        self._most_s = self.most_s
+        self._through = False
+        self._modes: list[str] = []  # to come
         self._stood: dict[str, tuple[int, int]] = {}
         self._readers: dict[int, tuple[Corpus, Members]] = {}
 
@@ -124,18 +128,16 @@ class Chaos:
         mode, workers_left, alone_left = "nothing", MOST_KILLS_OF_WORKERS, 1
         while mode not in OF_BUILDS and self.kills.total() < kills:
             if not self._moment(run, late=self.kills.total() >= LATE * kills):
-                self._most_s = self._most_s if cut else min(self._most_s, NOTHING_TO_DO_S)
+                self._through |= not cut
                 break
             self._look()
             if self.publish and not cut and beside is None and self._lucky(0.4):
                 beside = self._start("build", "--publish")
                 run.goes_on(self._chance.uniform(0.5, 5.0))
-            mode = self._chance.choice([*OF_WORKERS, *OF_BUILDS])
+            workers = _workers(run.process.pid) if workers_left else []
+            alone = len(workers) < 2
+            mode = self._next_mode(bool(workers) and (alone_left > 0 or not alone))
             if mode in OF_WORKERS:
-                workers = _workers(run.process.pid)
-                alone = len(workers) < 2
-                if not workers or not workers_left or (alone and not alone_left):
-                    continue
                 with contextlib.suppress(psutil.Error):
                     self._chance.choice(workers).send_signal(OF_WORKERS[mode])
                 workers_left, alone_left = workers_left - 1, alone_left - alone
@@ -153,7 +155,8 @@ class Chaos:
 
     def _start(self, *verb: str) -> Run:
         self.counts[" ".join(verb)] += 1
-        said = self.out.with_name(f"said-{self.counts.total():04d}")
+        self._started += 1
+        said = self.out.with_name(f"said-{self._started:04d}")
         command = [sys.executable, "-c", "from tests.poison import main; main()", *verb]
         if verb[0] == "build":
             settings = [part for setting in MODELS for part in ("--set", setting)]
@@ -171,12 +174,24 @@ class Chaos:
 
     def _moment(self, run: Run, late: bool) -> bool:
         """Waits for a random moment, and returns whether the run is not over by then."""
-        if not (late and self._lucky(0.5)):
-            return run.goes_on(self._chance.uniform(0.3, self._most_s))
+        if self._through or not late:
+            most_s = NOTHING_TO_DO_S if self._through else self.most_s
+            return run.goes_on(self._chance.uniform(0.3, most_s))
         before = self._tickets()
         while self._tickets() <= before and run.goes_on(0.01):
             pass
         return run.goes_on(self._chance.uniform(0.0, PUBLISHING_S))
+
+    def _next_mode(self, of_workers: bool) -> str:
+        """Returns a mode that is possible; each comes about equally often."""
+        possible = {*OF_BUILDS, *(OF_WORKERS if of_workers else ())}
+        if not possible & set(self._modes):
+            more = [*OF_WORKERS, *OF_BUILDS]
+            self._chance.shuffle(more)
+            self._modes += more
+        mode = next(mode for mode in self._modes if mode in possible)
+        self._modes.remove(mode)
+        return mode
 
     def _kill(self, run: Run, mode: str) -> None:
         if mode == "machine":
@@ -188,7 +203,7 @@ class Chaos:
         elif mode == "interrupt":  # as a terminal does
             os.killpg(run.process.pid, signal.SIGINT)
         else:
-            run.process.send_signal(OF_BUILDS[mode][0])
+            run.process.send_signal(SIGNALS[mode])
 
     def _end(self, run: Run, mode: str, expected: int, most_s: float) -> None:
         """Waits for the end of a run, and looks at how it ended."""
@@ -198,6 +213,8 @@ class Chaos:
         code, said = run.process.wait(), run.said.read_text(errors="replace")
         if f"{READY} {run.process.pid}" not in self._log.read_text().splitlines():
             return  # Python was still starting
+        if code == -SIGNALS.get(mode, 0) and THROUGH in said:
+            return  # Python was about to end
         if code not in (0, expected):  # 0: it was through already
             self._fault(f"exit code {code}, not {expected}, after {mode}: {said[-800:]}")
         if "Traceback" in said:
@@ -307,6 +324,7 @@ def compared(
         since = time.monotonic()
         build.build(count)
         build.counts["seconds"] = round(time.monotonic() - since)
+        chaos.most_s = max(5.0, build.counts["seconds"] / 5)
     same = not publish
     if all((build.out / "dataset.json").exists() for build in (calm, chaos)):
         chaos.faults += differences(calm.out, chaos.out, reasons, same)

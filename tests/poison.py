@@ -30,8 +30,9 @@ from reelscript.transforms.transcribe import Transcribe
 MARK = b"poison:"
 REASONS = {"crash": "crashed", "memory": "out_of_memory", "hang": "timed_out", "spin": "cpu_limit"}
 """What stands in a poison file, and what it must fail for."""
-BLOCK_BYTES = 32 << 20
-LIMITS = Limits(memory_bytes=2 << 30, cpu_base_s=2.0, wall_base_s=4.0, poll_s=0.1)
+BLOCK_BYTES, PAGE_BYTES = 32 << 20, 4096
+# An eighth of a core is enough for the limit of CPU-seconds to be met before the safety net.
+LIMITS = Limits(memory_bytes=1 << 30, cpu_base_s=1.0, wall_base_s=8.0, poll_s=0.1)
 LOG = "REELSCRIPT_CHAOS_LOG"
 """Environment variable: a file that gets a line for each transcription that is begun."""
 READY = "ready"
@@ -65,11 +66,12 @@ class Decoder(Stage):
         return video
 
     def _harm(self, act: str) -> None:
-        eaten = []
+        eaten: list[bytearray] = []
         if act == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         while act == "memory":
-            eaten.append(bytearray(b"\1" * BLOCK_BYTES))
+            eaten.append(bytearray(BLOCK_BYTES))
+            eaten[-1][::PAGE_BYTES] = b"\1" * (BLOCK_BYTES // PAGE_BYTES)
         while act == "spin":
             pass
         time.sleep(3600.0)
@@ -110,19 +112,17 @@ class PoisonedConfig(Config):
         return [first, Decoder(), *(noted if s is self.transcribe else s for s in others)]
 
 
+def poisoned(config: Config) -> PoisonedConfig:
+    """Returns the same settings with the poisoned decoder."""
+    return PoisonedConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+
+
 def main() -> None:
     """Runs `reelscript` with its decoder poisoned and small limits."""
     from reelscript.jobs import build, cli
 
     load_config, engine = build.load_config, build.LocalEngine
-
-    def poisoned(*asked: object) -> Config:
-        config = load_config(*asked)  # type: ignore[arg-type]
-        return PoisonedConfig(
-            **{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-        )
-
-    build.load_config = poisoned
+    build.load_config = lambda *asked: poisoned(load_config(*asked))
     build.LocalEngine = functools.partial(engine, limits=LIMITS)  # type: ignore[assignment, misc]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     note(f"{READY} {os.getpid()}")

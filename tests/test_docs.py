@@ -25,6 +25,7 @@ from reelscript.jobs.config import (
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.rules import Quality
 from reelscript.pipeline.stage import Stage
+from tests.poison import REASONS
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "docs/settings.md"
@@ -62,6 +63,8 @@ def documented() -> dict[str, dict[str, list[str]]]:
 
 
 def kind_of(section: str, field: dataclasses.Field[Any]) -> str:
+    if section == "work":  # only a proxy changes what passages are made from
+        return "writing" if field.name == "keep" else "tuning"
     if section in ("encode", "shard"):
         return str(field.metadata.get("role", "writing"))
     if not issubclass(SECTIONS[section], Stage):
@@ -179,7 +182,7 @@ def test_docs_command_lines_parse(page: Path) -> None:
 
 def test_docs_command_lines_are_found_and_wrong_ones_seen() -> None:
     readme = {line[0] for line in command_lines(ROOT / "README.md")}
-    assert readme == {"build", "verify", "show"}
+    assert readme == {"build", "status", "verify", "show"}
     assert "no verb" in (fault_of(["bild", "videos"]) or "")
     assert "--wurkers" in (fault_of(["build", "videos", "-o", "corpus", "--wurkers", "2"]) or "")
     assert "no setting quality.max_word" in (
@@ -202,6 +205,13 @@ def test_docs_readme_names_every_verb_and_every_exit_code() -> None:
         set()
     )
     assert re.findall(r"\*\*(\d+)\*\*", prose) == re.findall(r"(\d+) (?=[a-z])", exit_codes())
+
+
+def test_docs_readme_names_every_way_in_which_a_worker_is_lost() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    _, _, table = readme.partition("| failed for | what was seen |\n|---|---|\n")
+    rows = re.findall(r"^\| `(\w+)` \| .* \|$", table.partition("\n\n")[0], flags=re.MULTILINE)
+    assert sorted(rows) == sorted([*REASONS.values(), "damaged_artefact"])
 
 
 def exit_codes() -> str:

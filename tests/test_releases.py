@@ -361,6 +361,8 @@ class States:
 
     def __init__(self, works: Works, url: str) -> None:
         self.works, self.url = works, url
+        for wanted in (OLD, NEW):  # what it puts into the work folder is no part of a publish
+            works._decided(tuple(wanted.items()))
         works.publish(url, OLD)
         self.before = contents(url)
         with faults() as plan:

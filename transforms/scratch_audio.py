@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reelscript.pipeline.attempts import storing
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
@@ -28,7 +30,16 @@ def scratch_audio(video: Video, workspace: Workspace) -> NDArray[np.int16]:
             workspace.media(video), video.audio_stream, video.start_s, video.duration_s
         )
         part = path.with_name(f".part-{os.getpid()}.npy")
-        np.save(part, audio)
-        part.replace(path)
+        with storing(f"write {part}", part.parent):
+            _save(part, audio)
+            part.replace(path)
     mapped: NDArray[np.int16] = np.load(path, mmap_mode="r")
     return mapped
+
+
+def _save(path: Path, audio: NDArray[np.int16]) -> None:
+    """Writes an array as `np.save` does, which however says of a full disk no error number."""
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(audio)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(audio).data)

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.util
 import shutil
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +227,11 @@ def best_device() -> str:
 def resident(name: str, device: str, compute_type: str, cpu_threads: int) -> WhisperModel:
     """Returns a loaded model; the same one at each call of this process."""
     from faster_whisper import WhisperModel
+    from tqdm import tqdm
 
+    # The lock of its progress bars, which nobody sees here, would be a semaphore of the system, and
+    # left behind where a worker is killed.
+    tqdm.set_lock(threading.RLock())
     options: dict[str, Any] = {
         "cpu_threads": cpu_threads,
         "num_workers": 1,

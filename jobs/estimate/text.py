@@ -20,12 +20,12 @@ MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 def estimate_table(estimate: Estimate) -> Group:
     """Returns the stages as a table, and under it hours, disk, time and how rough all that is."""
     table = Table(title="What a build would take", title_justify="left", box=box.SIMPLE)
-    for name in ("stage", "videos in", "CPU-hours (10-90 %)", "wall (10-90 %)"):
-        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
+    for name in ("stage", "videos in", "CPU time (10-90 %)", "wall clock (10-90 %)"):
+        table.add_column(name, justify="left" if name == "stage" else "right", overflow="fold")
     for cost in estimate.stages:
         videos = UNKNOWN if cost.videos is None else said_count(cost.videos)
-        hours = spread_text(cost.cpu_s, said_hours) + (" of GPU" if cost.gpu and cost.cpu_s else "")
-        table.add_row(cost.stage, videos, hours, spread_text(cost.wall_s, said_time))
+        cpu = spread_text(cost.cpu_s, said_time) + (" of GPU" if cost.gpu and cost.cpu_s else "")
+        table.add_row(cost.stage, videos, cpu, spread_text(cost.wall_s, said_time))
     return Group(table, *(Text(line) for line in estimate_lines(estimate)))
 
 
@@ -72,6 +72,8 @@ def said_hours(seconds: float) -> str:
 
 def said_time(seconds: float) -> str:
     """Returns a duration in its two largest units: 3 d 4 h, 5 h 20 min, 12 min, 40 s."""
+    if 0 < seconds < 0.1:
+        return "< 0.1 s"
     if seconds < MINUTE_S:
         return f"{seconds:.{1 if seconds < 9.95 else 0}f} s"
     if seconds < HOUR_S:

@@ -116,14 +116,14 @@ def _pace(progress: Mapping[str, Any]) -> Iterator[str]:
         f"ended, time left: {left}"
     )
     said = []
-    for title, prefix in (("of the last minutes", "recent_"), ("since the start", "")):
+    for title, prefix in (("now", "recent_"), ("since the start", "")):
         videos, hours = (
             _number(rates.get(f"{prefix}{name}")) for name in ("videos_per_h", "media_h_per_h")
         )
         if videos is not None and hours is not None:
-            said.append(f"{videos:.0f} videos and {hours:.1f} hours of video an hour {title}")
+            said.append(f"{videos:.0f} videos/h, {hours:.1f} h of video/h {title}")
     if said:
-        yield ", ".join(said)
+        yield f"rate: {'; '.join(said)}"
 
 
 def _table(title: str, names: Iterable[str]) -> Table:
