@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 4 ? 4 : n)))
 BIN := $(VENV)/bin
+MEDIA ?= $(firstword $(wildcard ../shared/media) examples/videos)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 MADE := $(VENV)/made-with-python-$(VERSION)
 
@@ -38,7 +39,8 @@ bench: $(VENV)/has-test  ## one file a question; each prints what it measured
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
-soak: $(VENV)/has-test  ## minutes: 30 kills, twice; 100,000 videos and 1,000 decodes, is memory flat?
+soak: $(VENV)/has-test  ## minutes: builds killed 30 times; is memory flat over long builds?
+	$(BIN)/python -m tests.chaos $(MEDIA) --kills 30 --publish
 	$(BIN)/python -m pytest -m soak -s -v
 
 ci: ; .ci/run

@@ -17,6 +17,7 @@ from reelscript.jobs.encode import encode
 from reelscript.jobs.measure import AtOnce, Measured, as_measured, measure
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.publish import publish
+from reelscript.jobs.report.meanings import is_reason, nearest_reason
 from reelscript.jobs.room import Room
 from reelscript.jobs.runner import Runner
 from reelscript.jobs.scratch import scratch_folder
@@ -98,6 +99,9 @@ def build(
         Workers are started with the `spawn` method: a script that calls this needs
         `if __name__ == "__main__":`.
     """
+    if retry_failed not in (None, "all") and not is_reason(str(retry_failed)):
+        hint = nearest_reason(str(retry_failed))
+        raise UsageError(f"--retry-failed {retry_failed}: nothing fails for that; {hint}")
     progress = progress or Progress(None)
     listed, asked = prepared(*sources, out=out, config=config, settings=settings, limit=limit)
     corpus, work = Store(str(out), durable=True), work_of(asked, out)

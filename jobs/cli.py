@@ -103,14 +103,14 @@ def cli(debug: bool) -> None:
     is_flag=False,
     flag_value="all",
     metavar="[REASON]",
-    help="Try failed sources again.",
+    help="Try failed sources again: those that failed for REASON, or all.",
 )
 @click.option(
     "--max-failed",
     type=click.FloatRange(0, 1),
     default=0.2,
     show_default=True,
-    help="Else exit code 3.",
+    help="Largest share of failed sources; above it exit code 3.",
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--dry-run", is_flag=True, help="Check everything, estimate, write nothing.")
@@ -175,18 +175,16 @@ def _tell_estimate(
     from rich.console import Console
 
     from reelscript.jobs.build import prepared, work_of
-    from reelscript.jobs.estimate.estimate import estimate
+    from reelscript.jobs.estimate.apart import estimate_apart
     from reelscript.jobs.estimate.text import estimate_table
-    from reelscript.jobs.progress import Progress
     from reelscript.pipeline.engines.local import default_workers
     from reelscript.pipeline.store import Store
 
     asked = {name: options[name] for name in ("config", "settings", "limit")}
     listed, config = prepared(*sources, out=out, fetch_models=False, **asked)
-    progress = Progress(None if quiet else Console(stderr=True))
     workers = options["workers"] or default_workers()
-    work, corpus = work_of(config, out), Store(out)
-    made = estimate(listed, config, work, workers, options["gpus"], progress, corpus)
+    places = work_of(config, out), Store(out)
+    made = estimate_apart(listed, config, *places, workers, options["gpus"], quiet)
     Console().print(estimate_table(made))
     click.echo("Nothing was written. The same command without --dry-run builds.")
 

@@ -105,18 +105,25 @@ class Room:
         self._to_fetch.pop(video.video_id, None)
 
     def stuck(self) -> None:
-        """Raises StorageError if the folder is full while nothing is running that makes room."""
-        if self._work.max_bytes is None or self._bytes() < self._work.max_bytes:
-            return  # one source at a time always fits
+        """Raises StorageError if the folder is full while nothing is running that makes room.
+
+        Else the one source that was taken may go on, though it may be too large.
+        """
+        if self._fits_one():
+            return
         self.let_go()
-        if self._bytes() < self._work.max_bytes:
+        self._stored_bytes = self._workspace.store.total_bytes()  # two may have counted one thing
+        if self._fits_one():
             return
         hint = "" if self._work.lets_go else ", or set work.keep to proxy or none"
         raise StorageError(
-            f"{self._workspace.store.url} holds {self._bytes():,} bytes, and work.max_bytes is "
-            f"{self._work.max_bytes:,}: no source is begun; what was finished is saved. "
+            f"{self._workspace.store.url} holds {self._stored_bytes:,} bytes, and work.max_bytes "
+            f"is {self._work.max_bytes:,}: no source is begun; what was finished is saved. "
             f"Raise work.max_bytes{hint}"
         )
+
+    def _fits_one(self) -> bool:
+        return self._work.max_bytes is None or self._stored_bytes < self._work.max_bytes
 
     def let_go(self) -> None:
         """Removes the sources that earlier builds have kept and this one need not keep.

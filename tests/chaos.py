@@ -168,6 +168,7 @@ class Chaos:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, LOG: str(self._log)},
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
                 cwd=ROOT,
             )
         return Run(process, said)
@@ -283,6 +284,11 @@ class Chaos:
         self.faults.append(f"{self.out.parent.name}, after {self.kills.total()} kills: {said}")
 
 
+def _heed_interrupts() -> None:
+    """Undoes that a shell lets its jobs in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _workers(pid: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         children = psutil.Process(pid).children()
@@ -324,7 +330,7 @@ def compared(
         since = time.monotonic()
         build.build(count)
         build.counts["seconds"] = round(time.monotonic() - since)
-        chaos.most_s = max(5.0, build.counts["seconds"] / 5)
+        chaos.most_s = min(15.0, max(5.0, build.counts["seconds"] / 5))
     same = not publish
     if all((build.out / "dataset.json").exists() for build in (calm, chaos)):
         chaos.faults += differences(calm.out, chaos.out, reasons, same)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,6 +76,48 @@ def serving(names: list[str]) -> Iterator[Server]:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         yield server
         http.shutdown()
+
+
+def padded(media: bytes, size_bytes: int, number: int) -> bytes:
+    """Returns an mp4 as large as wanted, no two alike: with a box at its end that nobody reads."""
+    free = size_bytes - len(media)
+    return media + struct.pack(">I4sI", free, b"free", number) + bytes(free - 12)
+
+
+class Peak(threading.Thread):
+    """Looks at the bytes of a folder all the time, from entering on.
+
+    Attributes:
+        peak_bytes: the most that it ever saw.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.peak_bytes = 0
+        self._folder = folder
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.01):
+            self.peak_bytes = max(self.peak_bytes, bytes_in(self._folder))
+
+    def __enter__(self) -> Peak:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def bytes_in(folder: Path) -> int:
+    """Returns the bytes of all files in a folder that changes meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += Path(path, name).lstat().st_size
+    return total
 
 
 def seeded(work: Path, demo_corpus: Path) -> Path:

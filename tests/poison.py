@@ -124,6 +124,5 @@ def main() -> None:
     load_config, engine = build.load_config, build.LocalEngine
     build.load_config = lambda *asked: poisoned(load_config(*asked))
     build.LocalEngine = functools.partial(engine, limits=LIMITS)  # type: ignore[assignment, misc]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     note(f"{READY} {os.getpid()}")
     cli.main()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,15 @@ def test_chaos_kills_all_at_once(chaos: Chaos, monkeypatch: pytest.MonkeyPatch) 
     assert process.wait(60) == -signal.SIGKILL
     chaos._after_death()
     assert chaos.faults == []
+
+
+def test_chaos_uses_each_mode_of_death_equally_often(chaos: Chaos) -> None:
+    assert set(Counter(chaos._next_mode(True) for _ in range(60)).values()) == {10}
+
+
+def test_chaos_goes_on_where_there_is_no_worker_to_kill(chaos: Chaos) -> None:
+    assert {chaos._next_mode(False) for _ in range(60)} == OF_BUILDS.keys()
+    assert {chaos._next_mode(True) for _ in range(60)} > OF_BUILDS.keys()
 
 
 # The poison.

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import math
+import os
 import random
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from reelscript.jobs.config import Config, load_config, resolved
+from reelscript.jobs.estimate import apart
 from reelscript.jobs.estimate import disk as estimate_disk
 from reelscript.jobs.estimate import sample as estimate_sample
 from reelscript.jobs.estimate.disk import said_bytes
@@ -32,7 +35,7 @@ from reelscript.jobs.estimate.spread import Extrapolation, Spread
 from reelscript.jobs.estimate.text import estimate_lines, estimate_table, said_time
 from reelscript.jobs.estimate.trial import Trial
 from reelscript.jobs.sources.listing import list_sources
-from reelscript.pipeline.errors import StageError
+from reelscript.pipeline.errors import DataError, StageError
 from reelscript.pipeline.ledger import Ledger, Row
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
@@ -493,3 +496,18 @@ def test_estimate_words_numbers_for_people() -> None:
     assert [said_time(s) for s in (2, 59, 600, 3600 * 5.5, 86400 * 3 + 7200)] == [
         *("2.0 s", "59 s", "10 min", "5 h 30 min", "3 d 2 h"),
     ]
+
+
+def kills(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_estimate_apart_survives_what_kills_its_process(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Store(str(tmp_path / "c.work")), Store(str(tmp_path / "c"))
+    given = listed(media)
+    config = Config(sources=("a",))
+    monkeypatch.setattr(apart, "_estimate", kills)
+    with pytest.raises(DataError, match="killed the process that looked at it; a build survives"):
+        apart.estimate_apart(given, config, *places, 1, 1, True)

@@ -332,7 +332,7 @@ def test_local_engine_bounds_the_cpu_seconds_of_a_stage(
     stages = [dataclasses.replace(stage, log=log), Counts()]  # type: ignore[type-var]
     found = ran(engine(2, cpu_base_s=0.3, cpu_per_media_s=1.0), stages, [poison, *long], heard)
     assert outcomes(found) == [("failed", "cpu_limit"), *[("pending", None)] * 3]
-    assert str(found[0].detail).startswith("its worker was stopped twice: ")
+    assert str(found[0].detail).startswith("its worker was stopped twice, the last time for ")
     assert "more than 0 CPU-s" in str(found[0].detail)
     assert attempts(log, poison) == 2
     assert len(heard.deaths) == 1

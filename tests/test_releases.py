@@ -342,6 +342,17 @@ def test_verify_finds_what_is_broken_in_an_older_release(
     assert all("releases/" in fault for fault in faults_found)
 
 
+def test_release_whose_tables_are_damaged_is_mended(works: Works, url: str) -> None:
+    works.publish(url, OLD)
+    sound = contents(url)
+    for name in ("videos", "clips"):
+        for folder in ("", "releases/r000/"):
+            data = Store(url).get(f"{folder}{name}.parquet")
+            Store(url).put(f"{folder}{name}.parquet", data[:-9] + bytes(9))
+    works.publish(url, OLD)
+    assert contents(url) == sound
+
+
 # What breaks.
 
 

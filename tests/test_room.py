@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reelscript.jobs import cli
 from reelscript.jobs.config import load_config
 from reelscript.jobs.room import KEPT, Room, Work
 from reelscript.pipeline.errors import StorageError, UsageError
@@ -16,6 +18,8 @@ from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
 from reelscript.transforms.acquire import Acquire, AcquireForNow
+from tests.built import MODELS, needs_models, rows
+from tests.keep_made import Peak, Server, bytes_in, kept_as, padded, serving
 
 KB = 1000
 
@@ -142,7 +146,15 @@ def test_room_takes_a_source_that_may_not_fit_if_nothing_else_is_in_work(
     room.started(fetched(video, 300 * KB))
     room.ended(video)
     assert not room.open()
+    begin(room, a_video(1))
     room.stuck()  # says nothing: one at a time
+    room.stored(timing(video, 101 * KB))
+    workspace.put(bytes(99 * KB))  # two workers made one thing, and both counted it
+    room.stuck()
+    workspace.put(bytes(2 * KB))
+    room.stored(timing(video, 2 * KB))
+    with pytest.raises(StorageError):
+        room.stuck()
 
 
 def test_room_of_a_folder_that_keeps_no_more_lets_go_before_it_gives_up(
@@ -185,6 +197,56 @@ def _kept_sources(workspace: Workspace, count: int, size_bytes: int) -> list[str
     return kept
 
 
+# Whole builds.
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Twelve videos of 500 kB that are rejected as soon as they are probed."""
+    with serving(["silent.mp4"]) as found:
+        media = found.files.pop("silent.mp4")
+        found.files = {f"{n}.mp4": padded(media, 500 * KB, n) for n in range(12)}
+        yield found
+
+
+@needs_models
+def test_room_of_a_build_that_keeps_nothing_is_bounded(server: Server, tmp_path: Path) -> None:
+    listed, work = server.listed(tmp_path / "list.txt"), tmp_path / "none.work"
+    with Peak(work) as seen:
+        made, _ = kept_as("none", listed, tmp_path, "work.max_bytes=1MB")
+    assert made.dataset["counts"]["rejected"] == 12
+    assert server.asked() == dict.fromkeys(server.files, 1)
+    assert 500 * KB <= seen.peak_bytes < 1000 * KB + 2 * 500 * KB + 100 * KB  # two workers
+    assert bytes_in(work) < 100 * KB
+
+
+@needs_models
+def test_room_of_a_build_that_keeps_all_ends_in_one_sentence_and_goes_on(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, out = server.listed(tmp_path / "list.txt"), tmp_path / "source"
+
+    def build(max_bytes: str) -> int:
+        said = [*MODELS, f"work.max_bytes={max_bytes}"]
+        options = [option for text in said for option in ("--set", text)]
+        with pytest.raises(SystemExit) as end:
+            cli.main(["build", str(listed), "--out", str(out), "--workers", "2", *options])
+        return int(end.value.code or 0)
+
+    assert build("2MB") == 1
+    error = capsys.readouterr().err
+    assert "work.max_bytes is 2,000,000: no source is begun; what was finished is saved" in error
+    assert "Traceback" not in error
+    first = server.asked()
+    assert 3 <= len(first) <= 5
+    assert bytes_in(tmp_path / "source.work") < 2000 * KB + 2 * 500 * KB + 100 * KB
+    assert build("20MB") == 0
+    later = server.asked()
+    assert not first.keys() & later.keys()  # nothing is fetched twice
+    assert {**first, **later} == dict.fromkeys(server.files, 1)
+    assert {row["outcome"] for row in rows(out, "videos")} == {"rejected"}
+
+
 # The config.
 
 
@@ -213,5 +275,6 @@ def test_room_settings_change_nothing_of_what_is_measured(keep: str) -> None:
     video = a_video(0)
     first = other.measuring()[0]
     assert first.key(video) == usual.acquire.key(video)
-    assert isinstance(first, Acquire) and (first.max_bytes, first.retries) == (5 * KB * KB, 1)
+    assert isinstance(first, Acquire)
+    assert (first.max_bytes, first.retries) == (5 * KB * KB, 1)
     assert isinstance(first, AcquireForNow) == (keep != "source")

@@ -243,7 +243,7 @@ def test_status_tells_what_a_running_build_does(corpus: Path) -> None:
         f"running, in phase measure: build 1 on {run.record.host}, process {os.getpid()}, since",
         "12 sources: 2 measured, 4 rejected, 3 failed, 3 pending",
         "0 of 3 ended, time left: not known yet",
-        "rate: 0 videos/h, 0.0 h of video/h now",
+        "rate: 0 videos/h, 0.00 h of video/h now",
         "v010",
         "Workers that died: 1",
         "signal SIGSEGV",

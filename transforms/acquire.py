@@ -118,7 +118,7 @@ class Acquire(Stage):
             if video.media not in (None, fetched.sha256):
                 said = f"{video.url} no longer holds the bytes that were measured"
                 raise StageError("changed", said)
-            self.keep(video, workspace, part, fetched.sha256)
+            self.keep(fetched.sha256, part, video, workspace)
         finally:
             part.unlink(missing_ok=True)
         return {
@@ -128,7 +128,13 @@ class Acquire(Stage):
             "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def keep(self, video: Video, workspace: Workspace, part: Path, sha256: str) -> None:
+    def keep(
+        self,
+        sha256: str,
+        part: Path,
+        video: Video,  # noqa: ARG002 - kept by content; AcquireForNow keeps by video
+        workspace: Workspace,
+    ) -> None:
         """Puts what was fetched to where the stages after this one find it."""
         workspace.put_file(part, sha256)
 
@@ -177,7 +183,7 @@ class AcquireForNow(Acquire):
     the work folder, whenever a build ends, and on its way no byte is written twice.
     """
 
-    def keep(self, video: Video, workspace: Workspace, part: Path, sha256: str) -> None:
+    def keep(self, sha256: str, part: Path, video: Video, workspace: Workspace) -> None:
         """Moves what was fetched to where the stages after this one find it."""
         workspace.hold(video, part, sha256)
 

@@ -1,10 +1,10 @@
 """`reelscript build --dry-run`: what a build would take, from a few sources; nothing is changed.
 
 ```
-a dozen sources, probed         --> hours of source, and how many pass          estimate_sample
-a few excerpts, tried, or       --> CPU seconds, kept seconds and bytes         estimate_trial
-  videos of earlier builds            for a second of source                    estimate_known
-both, times the sources         --> hours, disk and time, with their spread     estimate_spread
+a dozen sources, probed         --> hours of source, and how many pass          sample.py
+a few excerpts, tried, or       --> CPU seconds, kept seconds and bytes         trial.py
+  videos of earlier builds            for a second of source                    known.py
+both, times the sources         --> hours, disk and time, with their spread     spread.py
 ```
 """
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from reelscript.pipeline.errors import nearest
+
 SCORES = {
     "words": "words in a clip",
     "words_per_s": "words per second",
@@ -75,6 +77,17 @@ REASONS = {
     "error": "an unforeseen error; its message is the detail of the row",
     "unlisted": "no reason was given",
 }
+
+
+def is_reason(name: str) -> bool:
+    """Returns whether a stage of ours may give this reason."""
+    named = {reason.rpartition(".")[2] for reason in REASONS}
+    return name in named or re.fullmatch(r"http_\d{3}", name) is not None
+
+
+def nearest_reason(name: str) -> str:
+    """Returns a clause with the reason nearest to a name."""
+    return nearest(name, {reason.rpartition(".")[2] for reason in REASONS})
 
 
 def meaning_of_score(name: str) -> str:

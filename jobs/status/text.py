@@ -121,7 +121,9 @@ def _pace(progress: Mapping[str, Any]) -> Iterator[str]:
             _number(rates.get(f"{prefix}{name}")) for name in ("videos_per_h", "media_h_per_h")
         )
         if videos is not None and hours is not None:
-            said.append(f"{videos:.0f} videos/h, {hours:.1f} h of video/h {title}")
+            said.append(
+                f"{videos:.0f} videos/h, {hours:.{1 if hours >= 1 else 2}f} h of video/h {title}"
+            )
     if said:
         yield f"rate: {'; '.join(said)}"
 

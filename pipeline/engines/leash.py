@@ -27,6 +27,7 @@ def lead_group() -> None:
     It is a session as well: Ctrl-C in a terminal goes to the supervisor alone, which stops us.
     """
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # see interrupts_held
     parent = multiprocessing.parent_process()
     assert parent is not None
     pipe = parent.sentinel  # nothing is ever written to it: it only ends
@@ -50,12 +51,12 @@ def kill_group(leader: int) -> None:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Holds Ctrl-C back: a process that is started meanwhile never sees one.
+    """Holds Ctrl-C and SIGTERM back: a process that is started meanwhile never sees one.
 
     So a worker that is still importing, and not in its own group yet, dies without a traceback.
     """
     resource_tracker.ensure_running()  # else the first start of a worker would let Ctrl-C through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ def conviction(deaths: Sequence[Death]) -> tuple[str, str] | None:
         reason = stopped[-1].stopped_for
         assert reason is not None
         again = f"; --retry-failed {reason} tries it again" if reason == RETRYABLE else ""
-        return reason, f"its worker was stopped twice: {_listed(stopped)}{again}"
+        return reason, f"its worker was stopped twice, the last time for {stopped[-1].seen}{again}"
     alone = [death for death in deaths if death.alone and death.stopped_for is None]
     if len(alone) >= 2:
         return "crashed", f"it killed its worker twice when it ran alone: {_listed(alone)}"
