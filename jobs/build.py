@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config, load_config, resolved
 from reelscript.jobs.encode import encode
-from reelscript.jobs.measure import AtOnce, Measured, as_measured, measure
+from reelscript.jobs.measure import AtOnce, Measured, as_measured, forget_changed, measure
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.publish import publish
 from reelscript.jobs.report.meanings import is_reason, nearest_reason
@@ -165,6 +165,7 @@ def _decided(
         if not publish_only:  # else a build may be writing, and only one may merge segments
             encoded.compact()
             runner.room.let_go()
+        forget_changed(decision.videos, ledger)
     return decision, _all_costs(measured, encoded_cpu_s)
 
 

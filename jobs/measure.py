@@ -84,6 +84,12 @@ def measure(
     at_once.encoded.flush()
 
 
+def forget_changed(videos: Videos, ledger: Ledger) -> None:
+    """Lets sources be measured anew that turned out to be other bytes when they were encoded."""
+    for video in videos.where(pc.equal(videos.column("reason"), "changed")):
+        ledger.add(Row("", video))  # of no settings, so it stands for nothing
+
+
 @dataclass(frozen=True)
 class Measured:
     """Every source, in the order of the list.

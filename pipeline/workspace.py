@@ -121,6 +121,10 @@ class Workspace:
         """Stores a small result under what it was computed from."""
         self.store.put(f"results/{kind}/{key[:2]}/{key}.json", canonical_json(result))
 
+    def unremember(self, kind: str, key: str) -> None:
+        """Removes what `remember` stored; nothing happens where there is nothing."""
+        self.store.delete(f"results/{kind}/{key[:2]}/{key}.json")
+
     # The media file.
 
     def hold(self, video: Video, path: Path, sha256: str) -> None:

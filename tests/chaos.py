@@ -127,13 +127,14 @@ class Chaos:
         run, beside = self._start("build", *["--publish"] * cut), None
         mode, workers_left, alone_left = "nothing", MOST_KILLS_OF_WORKERS, 1
         while mode not in OF_BUILDS and self.kills.total() < kills:
+            if self._lucky(0.3):
+                run.goes_on(self._chance.uniform(0.0, 5.0))
+                self._look()
+            if self.publish and not cut and beside is None and self._lucky(0.4):
+                beside = self._start("build", "--publish")
             if not self._moment(run, late=self.kills.total() >= LATE * kills):
                 self._through |= not cut
                 break
-            self._look()
-            if self.publish and not cut and beside is None and self._lucky(0.4):
-                beside = self._start("build", "--publish")
-                run.goes_on(self._chance.uniform(0.5, 5.0))
             workers = _workers(run.process.pid) if workers_left else []
             alone = len(workers) < 2
             mode = self._next_mode(bool(workers) and (alone_left > 0 or not alone))
@@ -174,13 +175,16 @@ class Chaos:
         return Run(process, said)
 
     def _moment(self, run: Run, late: bool) -> bool:
-        """Waits for a random moment, and returns whether the run is not over by then."""
-        if self._through or not late:
-            most_s = NOTHING_TO_DO_S if self._through else self.most_s
-            return run.goes_on(self._chance.uniform(0.3, most_s))
-        before = self._tickets()
-        while self._tickets() <= before and run.goes_on(0.01):
-            pass
+        """Waits for a random moment, and returns whether the run is not over by then.
+
+        Publishing is short: once it has begun, the moment comes while it lasts.
+        """
+        most_s = NOTHING_TO_DO_S if self._through else self.most_s
+        wait_s = MOST_RUN_S if late and not self._through else self._chance.uniform(0.3, most_s)
+        until, before = time.monotonic() + wait_s, self._tickets()
+        while self._tickets() <= before:
+            if not run.goes_on(0.02) or time.monotonic() > until:
+                return run.goes_on(0.0)
         return run.goes_on(self._chance.uniform(0.0, PUBLISHING_S))
 
     def _next_mode(self, of_workers: bool) -> str:
@@ -202,7 +206,8 @@ class Chaos:
                     with contextlib.suppress(psutil.Error):
                         process.send_signal(number)
         elif mode == "interrupt":  # as a terminal does
-            os.killpg(run.process.pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.process.pid, signal.SIGINT)
         else:
             run.process.send_signal(SIGNALS[mode])
 

@@ -20,17 +20,18 @@ from .encode_made import Bench, Output
 def with_proxy(bench: Bench, video: Video) -> Video:
     """The record after the stage, which saw only what it declares to read.
 
-    With a proxy of its own, however small its source is.
+    With a proxy of its own, however small its source is, and though it is read in place.
     """
     stage = Proxy()
-    with mock.patch.object(proxy, "worthwhile", lambda *_: True), stage.open() as live:
+    always = {"worthwhile": mock.DEFAULT, "is_let_go": mock.DEFAULT}
+    with mock.patch.multiple(proxy, **always), stage.open() as live:
         after, _ = apply(stage, live, video, bench.workspace)
     assert after.pending, (after.reason, after.detail)
     return after
 
 
 def failure(bench: Bench, stage: Proxy | Encode, video: Video) -> tuple[str | None, str | None]:
-    with stage.open() as live:
+    with mock.patch.object(proxy, "is_let_go", return_value=True), stage.open() as live:
         after, _ = apply(stage, live, video, bench.workspace)
     assert after.outcome == "failed"
     return after.reason, after.detail

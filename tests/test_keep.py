@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,6 +87,7 @@ def test_keep_none_does_not_mix_a_source_that_changed(
     reader = open_corpus(str(tmp_path / "none"), release=0)
     before = [sample.mp4 for sample in reader]
     server.files["garden.mp4"] += b"more"
+    changed = server.files["garden.mp4"]
     made, _ = kept_as("none", listed, tmp_path, SMALL, ONE_FAST_CLIP_OUT)
     (garden,) = [r for r in rows(tmp_path / "none", "videos") if "garden" in r["url"]]
     assert (garden["outcome"], garden["stage"], garden["reason"]) == ("failed", "encode", "changed")
@@ -97,6 +99,11 @@ def test_keep_none_does_not_mix_a_source_that_changed(
     kept_as("none", listed, tmp_path, SMALL, ONE_FAST_CLIP_OUT, retry_failed="all")
     (garden,) = [r for r in rows(tmp_path / "none", "videos") if "garden" in r["url"]]
     assert (garden["outcome"], garden["reason"]) == ("failed", "http_404")
+    server.files["garden.mp4"] = changed
+    kept_as("none", listed, tmp_path, SMALL, ONE_FAST_CLIP_OUT, retry_failed="http_404")
+    (garden,) = [r for r in rows(tmp_path / "none", "videos") if "garden" in r["url"]]
+    assert garden["outcome"] == "kept"  # measured anew, as what it is now
+    assert garden["source_sha256"] == hashlib.sha256(changed).hexdigest()
     assert verify(str(tmp_path / "none")) == []
     assert [sample.mp4 for sample in reader] == before
 

@@ -116,7 +116,8 @@ class Acquire(Stage):
         try:
             fetched = self.fetch(video.location, part)
             if video.media not in (None, fetched.sha256):
-                said = f"{video.url} no longer holds the bytes that were measured"
+                workspace.unremember(self.name, self.key(video))  # so that it is measured anew
+                said = f"{video.url} no longer holds the bytes that were measured: build again"
                 raise StageError("changed", said)
             self.keep(fetched.sha256, part, video, workspace)
         finally:

@@ -66,16 +66,16 @@ class Proxy(Stage):
         yield self._make
 
     def _make(self, video: Video, workspace: Workspace) -> Video:
+        if not is_let_go(video):
+            return replace(video, proxy=None)
         path = workspace.media(video)
         with TemporaryDirectory(dir=workspace.scratch_of(video)) as folder:
             made = self._write(video, path, Path(folder))
             if worthwhile(made, path):
                 proxy = sha256_of_file(made)
                 workspace.put_file(made, proxy)
-            elif video.media is None:  # it is read in place
-                proxy = None
             else:
-                proxy = video.media
+                proxy = str(video.source_sha256)
                 workspace.put_file(path, proxy)
         return replace(video, proxy=proxy)
 
@@ -112,6 +112,11 @@ class Proxy(Stage):
             audio_channels=min(video.audio_channels or 1, AUDIO_MAX_CHANNELS),
             audio_bits_per_s=AUDIO_BITS_PER_S,
         )
+
+
+def is_let_go(video: Video) -> bool:
+    """Returns whether the source was fetched; one that is read in place stays where it is."""
+    return video.media is not None
 
 
 def worthwhile(proxy: Path, source: Path) -> bool:
