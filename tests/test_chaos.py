@@ -35,7 +35,7 @@ def test_chaos_changes_nothing(demo_corpus: Path, tmp_path: Path) -> None:
     """Against the build without poison, so that poison is seen to change nothing for others."""
     sources = copied([EXAMPLES], tmp_path / "videos")
     reasons = poison.write_poison(sources)
-    chaos = Chaos(sources, tmp_path / "chaos" / "corpus", seed=3, most_s=4.0)
+    chaos = Chaos(sources, tmp_path / "chaos" / "corpus", seed=3, most_s=3.0)
     chaos.build(kills=6)
     assert chaos.faults == []
     assert chaos.kills.total() == 6

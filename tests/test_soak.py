@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,10 +21,13 @@ MEDIA = SHARED / "media" if (SHARED / "media").is_dir() else EXAMPLES
 @pytest.fixture(scope="module")
 def memory() -> ModuleType:
     """The benchmark of that name."""
-    spec = importlib.util.spec_from_file_location("memory", ROOT / "benchmarks" / "memory.py")
+    spec = importlib.util.spec_from_file_location(
+        "memory_benchmark", ROOT / "benchmarks" / "memory.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
