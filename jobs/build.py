@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from reelscript.jobs.config import Config, load_config, resolved
 from reelscript.jobs.encode import encode
 from reelscript.jobs.measure import AtOnce, Measured, as_measured, forget_changed, measure
+from reelscript.jobs.mend import mended
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.publish import publish
 from reelscript.jobs.report.meanings import is_reason, nearest_reason
@@ -25,8 +26,8 @@ from reelscript.jobs.sources.listing import list_sources
 from reelscript.pipeline.clips import clips_of
 from reelscript.pipeline.decide import Decision, decide
 from reelscript.pipeline.engines.local import LocalEngine, default_workers
-from reelscript.pipeline.errors import DamagedArtefact, UsageError
-from reelscript.pipeline.ledger import ENCODED, MEASURED, Ledger
+from reelscript.pipeline.errors import UsageError
+from reelscript.pipeline.ledger import ENCODED, Ledger
 from reelscript.pipeline.runs import Run
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.turns import turn
@@ -106,11 +107,13 @@ def build(
     listed, asked = prepared(*sources, out=out, config=config, settings=settings, limit=limit)
     corpus, work = Store(str(out), durable=True), work_of(asked, out)
     verb = "publish" if publish_only else "build"
-    with Run(work, verb, command, progress.snapshot) as run, scratch_folder(work) as scratch:
+    with Run(work, verb, command, progress.snapshot) as run, scratch_folder(work, run) as scratch:
         workspace = Workspace(work, scratch)
         engine = LocalEngine(work, scratch, workers or default_workers(), gpus)
-        runner = Runner(engine, workspace, progress, Room(asked.work, workspace))
-        with _mended(work):
+        runner = Runner(
+            engine, workspace, progress, Room(asked.work, workspace, lets_go=not publish_only)
+        )
+        with nullcontext() if publish_only else mended(workspace):
             decision, cpu_s = _decided(listed, asked, runner, publish_only, retry_failed)
             progress.doing("wait for another release to be published")
             with turn(work, run) as still_mine:
@@ -165,23 +168,8 @@ def _decided(
         if not publish_only:  # else a build may be writing, and only one may merge segments
             encoded.compact()
             runner.room.let_go()
-        forget_changed(decision.videos, ledger)
+            forget_changed(decision.videos, ledger)
     return decision, _all_costs(measured, encoded_cpu_s)
-
-
-@contextmanager
-def _mended(work: Store) -> Iterator[None]:
-    """Sees to it that a piece of the work folder that is gone or damaged is made by the next build.
-
-    Without the ledger every source walks through its stages again; each finds its result remembered
-    but for the stage whose piece is not there.
-    """
-    try:
-        yield
-    except DamagedArtefact:
-        for folder in (MEASURED, ENCODED):
-            Ledger(work, folder).clear()
-        raise
 
 
 def _asked(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from reelscript.jobs.measure import chain_of
 from reelscript.jobs.runner import Runner, only
 from reelscript.pipeline.decide import Decision, with_encode_failures
 from reelscript.pipeline.ledger import Ledger, Row
-from reelscript.pipeline.resume import standing
+from reelscript.pipeline.resume import standing, to_do_again
 from reelscript.pipeline.stage import Stage
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Passage
@@ -45,17 +47,50 @@ def encode(
     """
     chosen = Videos.of(_chosen(decision, runner.workspace))
     chain = chain_of(stages[1:])
-    known = ledger.latest(("chain", "outcome", "reason", *SAME))
-    stands = standing(chosen.table, chain, known, retry_failed, same=SAME)
+    known = ledger.latest(("chain", "outcome", "source_sha256", "cpu_s", *TAKEN))
+    stands = standing(chosen.table, chain, known, to_do_again(retry_failed), same=SAME)
+    ended = _known(chosen.where(stands), known)
     todo = chosen.where(pc.invert(stands))
     measured = dict(zip(*(todo.column(name).to_pylist() for name in BYTES), strict=True))
     for video, cpu_s in runner.run("encode", stages, todo, len(chosen) - len(todo)):
         if video.source_sha256 != measured[video.video_id]:
             video = video.ended("failed", "acquire", "changed", CHANGED)
             video = dataclasses.replace(video, source_sha256=measured[video.video_id])
-        ledger.add(Row(chain, video, only(cpu_s, [stage.name for stage in stages[1:]])))
+        row = Row(chain, video, only(cpu_s, [stage.name for stage in stages[1:]]))
+        ledger.add(row)
+        ended[video.video_id] = Encoded.of(row)
     ledger.flush()
-    return _settled(decision, chosen, ledger)
+    return _settled(decision, ended)
+
+
+class Encoded(NamedTuple):
+    """What encoding adds to a record, and what it cost."""
+
+    failed: bool
+    stage: str | None
+    reason: str | None
+    detail: str | None
+    passages: str | None
+    encodings: str | None
+    cpu_s: dict[str, float]
+
+    @classmethod
+    def of(cls, row: Row) -> Encoded:
+        """Returns what a row of the ledger of encoding says."""
+        facts = {name: getattr(row.video, name) for name in TAKEN}
+        return cls(failed=row.video.outcome == "failed", **facts, cpu_s=row.cpu_s)
+
+
+def _known(standing_ones: Videos, known: pa.Table) -> dict[str, Encoded]:
+    """Returns what earlier builds have encoded, by video."""
+    ids = standing_ones.column("video_id")
+    at = pc.index_in(ids, value_set=known["video_id"].combine_chunks())
+    found = known.take(at)
+    columns = [found[name].to_pylist() for name in ("outcome", *TAKEN, "cpu_s")]
+    return {
+        video_id: Encoded._make([outcome == "failed", *facts, json.loads(cpu_s or "{}")])
+        for video_id, outcome, *facts, cpu_s in zip(ids.to_pylist(), *columns, strict=True)
+    }
 
 
 def _chosen(decision: Decision, workspace: Workspace) -> Iterator[Video]:
@@ -69,21 +104,19 @@ def _chosen(decision: Decision, workspace: Workspace) -> Iterator[Video]:
 
 
 def _settled(
-    decision: Decision, chosen: Videos, ledger: Ledger
+    decision: Decision, ended: Mapping[str, Encoded]
 ) -> tuple[Decision, dict[str, dict[str, float]]]:
-    """Returns the decision with what the ledger says of encoding."""
-    known = ledger.latest(("outcome", "cpu_s", *TAKEN))
-    at = pc.index_in(chosen.column("video_id"), value_set=known["video_id"].combine_chunks())
-    found = {row["video_id"]: row for row in known.take(at).to_pylist()}
+    """Returns the decision with how encoding ended."""
 
     def settled(video: Video) -> Video:
-        row = found.get(video.video_id)
-        if row is None:
+        found = ended.get(video.video_id)
+        if found is None:
             return video
-        outcome: Outcome = "failed" if row["outcome"] == "failed" else "kept"
-        return dataclasses.replace(video, outcome=outcome, **{name: row[name] for name in TAKEN})
+        outcome: Outcome = "failed" if found.failed else "kept"
+        facts = {name: getattr(found, name) for name in TAKEN}
+        return dataclasses.replace(video, outcome=outcome, **facts)
 
     videos = Videos.of(settled(video) for video in decision.videos)
-    failed = {i for i, row in found.items() if row["outcome"] == "failed"}
-    cpu_s = {i: json.loads(row["cpu_s"] or "{}") for i, row in found.items()}
+    failed = {video_id for video_id, found in ended.items() if found.failed}
+    cpu_s = {video_id: found.cpu_s for video_id, found in ended.items()}
     return with_encode_failures(dataclasses.replace(decision, videos=videos), failed), cpu_s

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from reelscript.jobs.runner import Runner, only
 from reelscript.pipeline.errors import StorageError
 from reelscript.pipeline.ledger import Ledger, Row
-from reelscript.pipeline.resume import NEEDED, standing, with_facts
+from reelscript.pipeline.resume import NEEDED, standing, to_do_again, with_facts
 from reelscript.pipeline.stage import Stage
 from reelscript.schemas.text import digest
 from reelscript.schemas.video import Video
@@ -74,7 +74,7 @@ def measure(
     """
     chain = chain_of(stages)
     ledger.list_sources(_with_chain(listed, chain))
-    stands = standing(listed.table, chain, ledger.latest(NEEDED), retry_failed)
+    stands = standing(listed.table, chain, ledger.latest(NEEDED), to_do_again(retry_failed))
     todo = listed.where(pc.invert(stands))
     names = [stage.name for stage in stages]
     known = len(listed) - len(todo)

@@ -56,10 +56,16 @@ class Room:
 
     What the folder holds is counted: what was there when the build began, what stages have stored
     since, and what lies in the scratch folders of videos in work, if scratch is a part of it.
+
+    Args:
+        work: the settings.
+        workspace: of the work folder.
+        lets_go: whether this run may remove sources; not if another one may be using them.
     """
 
-    def __init__(self, work: Work, workspace: Workspace) -> None:
+    def __init__(self, work: Work, workspace: Workspace, lets_go: bool = True) -> None:
         self._work = work
+        self._lets_go = lets_go and work.lets_go
         self._workspace = workspace
         self._stored_bytes = 0 if work.max_bytes is None else workspace.store.total_bytes()
         root = workspace.store.local_root
@@ -111,7 +117,8 @@ class Room:
         """
         if self._fits_one():
             return
-        self.let_go()
+        if self._work.keep == "none":  # which of them are proxies is known when all is written down
+            self.let_go()
         self._stored_bytes = self._workspace.store.total_bytes()  # two may have counted one thing
         if self._fits_one():
             return
@@ -131,7 +138,7 @@ class Room:
         Only while no video is in work. Every source that was ever fetched has a remembered result.
         """
         store, before = self._workspace.store, self._workspace.stored_bytes
-        if not (self._work.lets_go and store.exists(KEPT)):
+        if not (self._lets_go and store.exists(KEPT)):
             return
         proxies = Ledger(store, ENCODED).latest(("proxy",))["proxy"].to_pylist()
         needed = {None, *(proxies if self._work.keep == "proxy" else ())}

@@ -1,9 +1,12 @@
-"""The scratch folder of a build: what videos need between their stages, on this machine's disk."""
+"""The scratch folder of a build: what videos need between their stages, on this machine's disk.
+
+It is named after its run, `scratch-000007-x1y2z3`. So it is the run's record that tells, on this
+machine and on others, whether somebody still needs it.
+"""
 
 from __future__ import annotations
 
-import glob
-import os
+import re
 import shutil
 import socket
 import tempfile
@@ -11,29 +14,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from reelscript.pipeline.attempts import storing
+from reelscript.pipeline.run_records import alive, run_of
+from reelscript.pipeline.runs import Run
 from reelscript.pipeline.store import Store
+
+OF_RUN = re.compile(r"scratch-([0-9]{6,12})-[^-]+")
+OF_HOST = re.compile(r"scratch-(.+)-([0-9]{1,9})-[^-]+")  # as version 0.1 named them
 
 
 @contextmanager
-def scratch_folder(work: Store) -> Iterator[Path]:
-    """Gives a scratch folder for the time of a build, and removes the files of dead builds."""
+def scratch_folder(work: Store, run: Run) -> Iterator[Path]:
+    """Gives a scratch folder for the time of a run, and removes the files of dead runs.
+
+    Args:
+        work: the work folder.
+        run: entered, so that nobody takes its folder for a dead one's.
+    """
     root = work.local_root
-    owner = f"scratch-{socket.gethostname()}"
     if root is not None:
-        with storing(f"make the folder {root}", root):
-            root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(f"{glob.escape(owner)}-*-*"):
-            pid = left.name.split("-")[-2]
-            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
-                shutil.rmtree(left, ignore_errors=True)
+        for left in _left_over(root, work):
+            shutil.rmtree(left, ignore_errors=True)
     work.sweep()
     place = root or Path(tempfile.gettempdir())
     with storing(f"make a scratch folder in {place}", place):
-        folder = Path(tempfile.mkdtemp(prefix=f"{owner}-{os.getpid()}-", dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=f"scratch-{run.number:06d}-", dir=place))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_over(root: Path, work: Store) -> list[Path]:
+    """Returns the scratch folders that nobody needs.
+
+    The folders are listed before the records are read: a run has its record before its folder.
+    """
+    folders = list(root.glob("scratch-*"))
+    owners = {f: int(found[1]) for f in folders if (found := OF_RUN.fullmatch(f.name))}
+    records = [r for number in sorted({*owners.values()}) if (r := run_of(work, number))]
+    living = {r.number for r, lives in zip(records, alive(work, records), strict=True) if lives}
+    dead = [folder for folder, number in owners.items() if number not in living]
+    return dead + [f for f in folders if f not in owners and _of_a_dead_process_here(f.name)]
+
+
+def _of_a_dead_process_here(name: str) -> bool:
+    import psutil
+
+    found = OF_HOST.fullmatch(name)
+    here = found is not None and found[1] == socket.gethostname()
+    return found is not None and here and not psutil.pid_exists(int(found[2]))

@@ -8,15 +8,17 @@ are found with one listing. The methods are named as in fsspec, the other way to
 from __future__ import annotations
 
 import errno
-import glob
+import hashlib
 import os
-import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from reelscript.pipeline.processes import exists, this_process
 
 COPY_BYTES = 1 << 20
 PART = ".part-"
@@ -117,12 +119,14 @@ class Disk:
         """Does nothing: a disk is asked anew each time."""
 
     def sweep(self) -> None:
-        """Removes the part files of writers on this machine that are dead."""
-        import psutil
+        """Removes the part files of writers on this machine that are dead.
 
-        for left in self.root.glob(f"{glob.escape(_part_of_host())}*"):
-            pid = left.name.split("-")[-2]
-            if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+        Those of other machines stay: from here nobody can tell.
+        """
+        machine, _ = _writer(os.getpid())
+        for left in self.root.glob(f"{PART}{machine}-*-*-*"):
+            pid, born, *rest = left.name.removeprefix(f"{PART}{machine}-").split("-")
+            if len(rest) == 1 and born and pid.isdecimal() and not exists(int(pid), born):
                 self.discard(left)
 
     def write(self, part: Path, pieces: Iterable[bytes]) -> None:
@@ -145,7 +149,7 @@ class Disk:
         """Fills a part file and gives it the name of `target` in one step."""
         self._make_folder(target.parent)
         for folder in (self.root, target.parent):  # the latter where it is another file system
-            part = folder / f"{_part_of_host()}{os.getpid()}-{uuid.uuid4().hex}"
+            part = folder / f"{PART}{'-'.join(_writer(os.getpid()))}-{uuid.uuid4().hex}"
             try:
                 fill(part)
                 self._sync(part)
@@ -190,8 +194,14 @@ def _from_elsewhere(source: Path) -> Iterator[bytes]:
         raise SourceUnreadable(error) from error
 
 
-def _part_of_host() -> str:
-    return f"{PART}{socket.gethostname()}-"
+@cache  # by pid: a process that is forked off is another writer
+def _writer(pid: int) -> tuple[str, str]:
+    """Returns a digest of where pids and births mean something, and "<pid>-<born>" of this process.
+
+    The name of a host would not do: another one's may begin with it, and containers may share one.
+    """
+    me = this_process()
+    return hashlib.sha256(me["machine"].encode()).hexdigest()[:8], f"{pid}-{me['born']}"
 
 
 def _take(part: Path, target: Path) -> None:

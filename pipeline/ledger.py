@@ -14,7 +14,6 @@ ledger/encoded/...                     the same of encoding
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import re
@@ -130,7 +129,8 @@ class Ledger:
             return pq.read_table(io.BytesIO(self.store.get(LISTING)))
         except FileNotFoundError:
             return None
-        except NOT_PARQUET:  # cut off by a lost machine: the next build puts it anew
+        except NOT_PARQUET as error:  # cut off by a lost machine: the next build puts it anew
+            _raise_if_unread(error, f"{self.store.url}/{LISTING}")
             return None
 
     def _read(self, segment: str, schema: pa.Schema) -> pa.Table:
@@ -139,14 +139,18 @@ class Ledger:
         Raises:
             FileNotFoundError: it is no longer there.
         """
-        with self.store.open_read(segment) as file, contextlib.suppress(*NOT_PARQUET):
-            if segment.endswith(".jsonl"):
-                # not splitlines(): a title or a path may hold U+2028, at which that would cut
-                table = _table([Row.from_json(line) for line in file.read().split(b"\n") if line])
-            else:
-                table = _widened(pq.ParquetFile(file), schema.names)
-            return table.select(schema.names).cast(schema)
-        return schema.empty_table()
+        with self.store.open_read(segment) as file:
+            try:
+                if segment.endswith(".jsonl"):
+                    # not splitlines(): a title or a path may hold U+2028, at which that would cut
+                    lines = [line for line in file.read().split(b"\n") if line]
+                    table = _table([Row.from_json(line) for line in lines])
+                else:
+                    table = _widened(pq.ParquetFile(file), schema.names)
+                return table.select(schema.names).cast(schema)
+            except NOT_PARQUET as error:
+                _raise_if_unread(error, f"{self.store.url}/{segment}")
+                return schema.empty_table()
 
     # Writing.
 
@@ -197,7 +201,8 @@ class Ledger:
         try:
             with self.store.open_read(segment) as file:
                 return int(pq.ParquetFile(file).metadata.num_rows)
-        except NOT_PARQUET:
+        except NOT_PARQUET as error:
+            _raise_if_unread(error, f"{self.store.url}/{segment}")
             return 0
 
     def _seal(self) -> None:
@@ -225,6 +230,14 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.flush()
+
+
+def _raise_if_unread(error: BaseException, name: str) -> None:
+    """Raises StorageError where the system could not read, which says nothing of what is there."""
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, OSError) and error.errno is not None:
+        raise StorageError(f"cannot read {name}: {error.strerror}") from error
 
 
 def _is_segment(name: str, folder: str) -> bool:
@@ -262,7 +275,11 @@ def _last_of_each(table: pa.Table) -> pa.Table:
     """Returns the last row for each video_id, in the order of those rows."""
     rows = pa.table({"video_id": table["video_id"], "row": np.arange(len(table))})
     last = rows.group_by("video_id").aggregate([("row", "max")])["row_max"].sort()
-    return table if len(last) == len(table) else table.take(last)
+    if len(last) == len(table):
+        return table
+    stays = np.zeros(len(table), np.bool_)
+    stays[last.to_numpy()] = True
+    return table.filter(pa.array(stays))  # take() would join all text of a column: 2 GiB at most
 
 
 def _parquet(table: pa.Table) -> bytes:

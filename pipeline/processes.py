@@ -8,8 +8,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 
 def this_process() -> dict[str, Any]:
     """Returns who we are.
@@ -41,6 +39,8 @@ def _born(pid: int) -> str | None:
     day at which a process began is another one after the clock was set.
     """
     if not Path("/proc/self/stat").exists():
+        import psutil  # only here: it takes longer to import than writing a file
+
         try:
             process = psutil.Process(pid)
             dead = process.status() == psutil.STATUS_ZOMBIE

@@ -7,10 +7,9 @@ second or two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +20,9 @@ from reelscript.schemas.videos import IDENTITY, Videos
 SAME = ("url", "location", "stated_language", "signature")
 """What facts depend on of all that the list says; a new title measures nothing again."""
 NEEDED = (*SAME, "chain", "outcome", "reason")
+ALL = "all"
+OF_THE_MOMENT = ("changed", "damaged_artefact")
+"""What a source failed for that is not true of it any more the next time."""
 OUTCOME = ("outcome", "stage", "reason", "detail")
 
 
@@ -28,7 +30,7 @@ def standing(
     listed: pa.Table,
     chain: str,
     known: pa.Table,
-    retry_failed: str | None = None,
+    again: Collection[str] = (),
     same: Sequence[str] = SAME,
 ) -> Any:
     """Returns for each listed source whether nothing is left to measure: a boolean array.
@@ -40,7 +42,7 @@ def standing(
         listed: the sources, columns of `Video`.
         chain: digest of all settings that facts and early judgements depend on.
         known: `Ledger.latest(NEEDED)`.
-        retry_failed: "all", or a reason: rows that failed (for it) do not stand.
+        again: reasons: rows that failed for one of them do not stand; ALL is any reason.
         same: columns that must be equal in both.
     """
     at = pc.index_in(listed["video_id"], value_set=known["video_id"].combine_chunks())
@@ -48,11 +50,12 @@ def standing(
     fits = pc.fill_null(pc.equal(known["chain"].take(at), chain), False)
     for name in same:
         fits = pc.and_(fits, _equal(listed[name], known[name].take(at)))
-    if retry_failed is not None:
-        again = pc.equal(known["outcome"].take(at), "failed")
-        if retry_failed != "all":
-            again = pc.and_(again, pc.equal(known["reason"].take(at), retry_failed))
-        fits = pc.and_(fits, pc.invert(pc.fill_null(again, False)))
+    if again:
+        failed = pc.equal(known["outcome"].take(at), "failed")
+        if ALL not in again:
+            reasons = pa.array(sorted(again), pa.string())
+            failed = pc.and_(failed, pc.is_in(known["reason"].take(at), value_set=reasons))
+        fits = pc.and_(fits, pc.invert(pc.fill_null(failed, False)))
     return pc.or_(pc.not_equal(listed["outcome"], "pending"), fits)
 
 
@@ -79,17 +82,17 @@ def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, An
             columns[name] = listed.column(name)
         elif name in OUTCOME:
             columns[name] = pc.if_else(from_ledger, known[name].take(at), listed.column(name))
-        elif known[name].null_count < len(known):
+        elif known[name].null_count < len(known):  # else nobody has measured it: no column
             columns[name] = known[name].take(at)
     return Videos(pa.table(columns)), known["cpu_s"].take(at)
+
+
+def to_do_again(retry_failed: str | None) -> Collection[str]:
+    """Returns the reasons of failed rows that a build measures anew."""
+    return OF_THE_MOMENT if retry_failed is None else (*OF_THE_MOMENT, retry_failed)
 
 
 def _equal(left: Any, right: Any) -> Any:
     """Returns where two columns are the same, two nulls included."""
     both_null = pc.and_(pc.is_null(left), pc.is_null(right))
     return pc.or_(pc.fill_null(pc.equal(left, right), False), both_null)
-
-
-def count(mask: Any) -> int:
-    """Returns in how many rows a boolean column is true."""
-    return int(np.count_nonzero(pc.fill_null(mask, False).to_numpy()))

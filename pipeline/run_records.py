@@ -56,7 +56,10 @@ class RunRecord:
     @classmethod
     def from_json(cls, data: bytes) -> RunRecord:
         """Returns the record that an object holds. Raises ValueError where it holds none."""
-        values = json.loads(data)
+        try:
+            values = json.loads(data, parse_constant=_no_number)
+        except RecursionError as error:
+            raise ValueError("no record of a run") from error
         if not isinstance(values, dict):
             raise ValueError("no record of a run")
         known = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values}
@@ -64,16 +67,26 @@ class RunRecord:
             record = cls(**known)
         except TypeError as error:
             raise ValueError("no record of a run") from error
-        whole = all(isinstance(n, int) for n in (record.number, record.pid, record.beat))
+        whole = all(type(n) is int for n in (record.number, record.pid, record.beat))
         names = (record.verb, record.command, record.host, record.machine, record.born)
-        texts = (*names, record.started_at, record.at, record.ended or "", record.said or "")
-        if not (whole and all(isinstance(t, str) for t in texts) and type(record.progress) is dict):
+        texts = (*names, record.started_at, record.at)
+        maybe = all(t is None or isinstance(t, str) for t in (record.ended, record.said))
+        right = whole and maybe and all(isinstance(t, str) for t in texts)
+        if not (right and type(record.progress) is dict):
             raise ValueError("no record of a run")
+        try:
+            record.to_json()  # what can be read but not be written again: too deep, 1e999
+        except RecursionError as error:
+            raise ValueError("no record of a run") from error
         return record
 
     def to_json(self) -> bytes:
-        """Returns the record as JSON."""
-        return json.dumps(dataclasses.asdict(self)).encode()
+        """Returns the record as JSON. Raises ValueError where a number in it is not finite."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False).encode()
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def runs(store: Store) -> list[RunRecord]:
@@ -86,7 +99,7 @@ def run_of(store: Store, number: int) -> RunRecord | None:
     """Returns the record of one run; None where there is none or it is damaged."""
     try:
         record = RunRecord.from_json(store.get(name_of(RUNS, number)))
-    except (FileNotFoundError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError):
         return None
     return record if record.number == number else None
 

@@ -101,7 +101,7 @@ class Run:
                 raise UsageError(_in_the_way(record, self.store.url))
             left = None if lives else run_of(self.store, record.number)
             if left is not None and left.ended is None:
-                died = dataclasses.replace(left, ended="died")
+                died = dataclasses.replace(left, ended="died", progress={})
                 self.store.put(name_of(RUNS, left.number), died.to_json())
 
     def _beats(self) -> None:
@@ -115,7 +115,7 @@ class Run:
                 return
             progress = self.record.progress
             with contextlib.suppress(Exception):
-                progress = json.loads(json.dumps(self._snapshot()))
+                progress = json.loads(json.dumps(self._snapshot(), allow_nan=False))
             beat = self.record.beat + 1
             self.record = dataclasses.replace(
                 self.record, beat=beat, at=now(), progress=progress, **end
@@ -157,6 +157,6 @@ def _in_the_way(other: RunRecord, where: str) -> str:
     return one_line(
         f"another build runs in {where}: on {other.host}, process {other.pid}, since "
         f"{other.started_at}, now in phase {phase!r}; wait for its end or stop it, then give the "
-        "same command again, or give this build another work folder",
+        "same command again, or give this build another work folder and another -o",
         1000,
     )

@@ -143,7 +143,7 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
 
     Returns:
         The record with the stage's facts, or with the outcome rejected or failed, and what it cost.
-        Never raises for what lies in the video.
+        Never raises for what lies in the video, unless it leaves no memory.
     """
     wall, cpu = time.perf_counter(), time.process_time()
     held_bytes = workspace.stored_bytes
@@ -161,14 +161,17 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
         video = video.ended("rejected", stage.name, no.reason, no.detail)
     except (UsageError, StorageError, DamagedArtefact):  # machine, settings, store: not the video
         raise
+    except MemoryError:  # perhaps of what the process held before: its supervisor finds that out
+        raise
     except StageError as error:
         raise_if_disk_full(error, workspace)
         video = video.ended("failed", stage.name, error.kind, error.detail)
     except Exception as error:  # whatever a hostile file makes a library raise
         raise_if_disk_full(error, workspace)
         trace = traceback.format_exc()
-        reason = "out_of_memory" if isinstance(error, MemoryError) else "error"
-        video = video.ended("failed", stage.name, reason, f"{type(error).__name__}: {error}")
+        # of the system's errors only what it says: where our files lie is nobody's business
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        video = video.ended("failed", stage.name, "error", f"{type(error).__name__}: {said}")
     timing = Timing(
         video.video_id,
         stage.name,

@@ -276,6 +276,25 @@ class Hangs(Fake):
 
 
 @dataclass(frozen=True)
+class Leaks(Fake):
+    """Keeps memory for every video, marked or not, until its process ends."""
+
+    leaked_bytes: int = 0
+
+    name: ClassVar[str] = "leaks"
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        _LEAKED.append(bytearray(b"\1" * self.leaked_bytes))
+        return super()._live(video, workspace)
+
+    def act(self, video: Video) -> None:
+        """Does nothing."""
+
+
+_LEAKED: list[bytearray] = []
+
+
+@dataclass(frozen=True)
 class BurnsCpu(Fake):
     """Computes for ever at a marked video."""
 

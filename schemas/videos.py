@@ -133,8 +133,12 @@ def _packed(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _marked(text: str) -> str:
-    plain = not text.startswith("\0") and text.isascii()
-    return text if plain else MARK + text.encode("utf-8", "surrogatepass").hex()
+    """Returns text in the one form that it has in a column, whatever stands beside it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return MARK + text.encode("utf-8", "surrogatepass").hex()
+    return MARK + text.encode().hex() if text.startswith("\0") else text
 
 
 def _read(array: pa.Array) -> list[Any]:

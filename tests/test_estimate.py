@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import math
+import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,6 +40,7 @@ from reelscript.jobs.estimate.spread import Extrapolation, Spread
 from reelscript.jobs.estimate.text import estimate_lines, estimate_table, said_time
 from reelscript.jobs.estimate.trial import Trial
 from reelscript.jobs.sources.listing import list_sources
+from reelscript.pipeline import processes
 from reelscript.pipeline.errors import DataError, StageError
 from reelscript.pipeline.ledger import Ledger, Row
 from reelscript.pipeline.store import Store
@@ -498,16 +504,92 @@ def test_estimate_words_numbers_for_people() -> None:
     ]
 
 
-def kills(*_: object) -> None:
+# What looks at the sources, in a process of its own. The first argument is a folder.
+
+
+def kills(folder: Path, *_: object) -> None:
+    started = subprocess.Popen(["sleep", "600"])
+    (folder / "started").write_text(str(started.pid))
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def hangs(folder: Path, *_: object) -> None:
+    (folder / "part").write_text(str(os.getpid()))
+    (folder / "part").rename(folder / "hangs")
+    signal.pause()
+
+
+def refuses(*_: object) -> None:
+    raise StageError("http_404", "not there")
+
+
+def breaks(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def apart_with(folder: Path) -> Estimate:
+    places = Store(str(folder / "c.work")), Store(str(folder / "c"))
+    given: Any = folder
+    return apart.estimate_apart(given, Config(sources=("a",)), *places, 1, 1, True)
+
+
+def gone(pid: int) -> bool:
+    until = time.monotonic() + 30.0
+    while processes._born(pid) is not None:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def test_estimate_apart_survives_what_kills_its_process(
-    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = Store(str(tmp_path / "c.work")), Store(str(tmp_path / "c"))
-    given = listed(media)
-    config = Config(sources=("a",))
     monkeypatch.setattr(apart, "_estimate", kills)
     with pytest.raises(DataError, match="killed the process that looked at it; a build survives"):
-        apart.estimate_apart(given, config, *places, 1, 1, True)
+        apart_with(tmp_path)
+    assert gone(int((tmp_path / "started").read_text()))
+    assert multiprocessing.active_children() == []
+
+
+def test_estimate_apart_ends_what_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_estimate", hangs)
+    monkeypatch.setattr(apart, "LIMIT_S", 0.5)
+    with pytest.raises(DataError, match=r"no estimate after 0 s: .* keeps .* busy"):
+        apart_with(tmp_path)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("work", "error"), [(refuses, StageError), (breaks, OSError)])
+def test_estimate_apart_raises_what_the_estimate_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Any, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(apart, "_estimate", work)
+    with pytest.raises(error) as raised:
+        apart_with(tmp_path)
+    assert raised.value.__dict__ == {"kind": "http_404", "detail": "not there"} or (
+        getattr(raised.value, "errno", None) == errno.ENOSPC
+    )
+
+
+ASKS = """
+import sys
+from pathlib import Path
+from tests import test_estimate as t
+t.apart._estimate = t.hangs
+t.apart_with(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_estimate_apart_does_not_outlive_who_asked(tmp_path: Path, how: signal.Signals) -> None:
+    root = Path(__file__).parents[1]
+    asks = subprocess.Popen([sys.executable, "-c", ASKS, str(tmp_path)], cwd=root)
+    until = time.monotonic() + 60.0
+    while not (tmp_path / "hangs").exists():
+        assert time.monotonic() < until
+        assert asks.poll() is None
+        time.sleep(0.02)
+    asks.send_signal(how)
+    assert asks.wait(30) == -how
+    assert gone(int((tmp_path / "hangs").read_text()))

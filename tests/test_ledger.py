@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import io
 import json
 import uuid
 from pathlib import Path
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelscript.pipeline import ledger as ledger_module
+from reelscript.pipeline.errors import StorageError
 from reelscript.pipeline.ledger import Ledger, Row
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import videos
@@ -198,3 +201,35 @@ def test_ledger_lies_on_disk_too(tmp_path: Path) -> None:
     with Ledger(store) as ledger:
         ledger.compact()
     assert found(Ledger(store)) == by_id(rows(2, "a"), rows(1, "b"))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """A disk that fails for a moment costs no row: they would be merged away."""
+    store = Store(str(tmp_path / "work"))
+    written(store, rows(5, "a"))
+    if ending == "parquet":
+        with Ledger(store) as ledger:
+            ledger.compact()
+    written(store, rows(1, "b"))
+
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    ledger = Ledger(store)
+    monkeypatch.setattr(Store, "open_read", lambda *_: Broken(b"x" * 99))
+    for attempt in (ledger.latest, ledger.compact):
+        with pytest.raises(StorageError, match=r"cannot read .*ledger/.*: Input/output error"):
+            attempt()
+    monkeypatch.undo()
+    assert found(Ledger(store)) == by_id(rows(5, "a"), rows(1, "b"))
+
+
+def test_ledger_rows_replaced_in_a_column_of_long_texts(store: Store) -> None:
+    """Rows are taken out without joining all texts of a column."""
+    written(store, rows(4, "a", detail="x" * 300), rows(2, "b", detail="y" * 300))
+    table = Ledger(store).latest(("detail", "chain"))
+    assert sorted(table["chain"].to_pylist()) == ["a", "a", "b", "b"]

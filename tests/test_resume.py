@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelscript.pipeline.ledger import Ledger, Row
-from reelscript.pipeline.resume import NEEDED, SAME, standing, with_facts
+from reelscript.pipeline.resume import NEEDED, SAME, standing, to_do_again, with_facts
 from reelscript.pipeline.store import Store
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import IDENTITY, LISTED, Videos, VideosBuilder
@@ -51,7 +51,9 @@ def a_row(draw: st.DrawFn) -> Row:
     video = dataclasses.replace(
         draw(a_video(draw(st.sampled_from(IDS)))), words=draw(st.integers(0, 9))
     )
-    ended = video.ended("failed", "probe", draw(st.sampled_from(["http_503", "crashed"])))
+    ended = video.ended(
+        "failed", "probe", draw(st.sampled_from(["http_503", "crashed", "changed"]))
+    )
     return Row(draw(st.sampled_from(["now", "before"])), draw(st.sampled_from([video, ended])), {})
 
 
@@ -61,7 +63,9 @@ def stands(video: Video, row: Row | None, retry: str | None) -> bool:
         return True
     if row is None or row.chain != "now":
         return False
-    if row.video.outcome == "failed" and retry in ("all", row.video.reason):
+    if row.video.outcome == "failed" and (
+        retry in ("all", row.video.reason) or row.video.reason == "changed"
+    ):
         return False
     return all(getattr(video, name) == getattr(row.video, name) for name in SAME)
 
@@ -77,7 +81,7 @@ def test_resume_is_what_a_loop_finds(
             ledger.add(row)
     latest = {row.video.video_id: row for row in rows}
     listed = listed_as(listing)
-    mask = standing(listed.table, "now", Ledger(store).latest(NEEDED), retry)
+    mask = standing(listed.table, "now", Ledger(store).latest(NEEDED), to_do_again(retry))
     expected = [stands(video, latest.get(video.video_id), retry) for video in listing]
     assert mask.to_pylist() == expected
     videos, _ = with_facts(listed, Ledger(store).latest(), mask)

@@ -206,7 +206,35 @@ def test_run_that_could_not_write_its_end_is_over(
         assert run.number == 2
 
 
+def hostile(progress: bytes) -> bytes:
+    """The record of a dead run, with something in it that breaks those who read or write it."""
+    data = json.dumps(json.loads(record(1, **dead_process()).to_json()) | {"progress": {"x": "?"}})
+    return data.encode().replace(b'"?"', progress)
+
+
 DAMAGED = [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"number": "1"}', b"[" * 100_000]
+HOSTILE = {
+    **{name: name.encode() for name in ("NaN", "Infinity", "-Infinity", "1e999")},
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep to copy": b"[" * 600 + b"]" * 600,
+    "long number": b"1" * 5000,
+}
+
+
+@pytest.mark.parametrize("progress", HOSTILE.values(), ids=HOSTILE)
+def test_run_record_that_cannot_be_written_again_is_none(store: Store, progress: bytes) -> None:
+    store.put(f"{RUNS}/000001.json", hostile(b"1"))
+    assert len(runs(store)) == 1
+    store.put(f"{RUNS}/000001.json", hostile(progress))
+    assert runs(store) == []
+    with a_run(store) as run:
+        assert run.number == 2
+
+
+def test_run_says_nothing_that_its_readers_refuse(store: Store) -> None:
+    with a_run(store, rate=float("nan")):
+        eventually(lambda: runs(store)[0].beat > 1)
+        assert runs(store)[0].progress == {}
 
 
 @pytest.mark.parametrize("data", DAMAGED)
@@ -219,7 +247,10 @@ def test_run_record_that_is_damaged_is_none(store: Store, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"pid": "1"}, {"host": 1}, {"progress": []}, {"ended": 3}, {"number": 2}, {"beat": None}],
+    [
+        *({"pid": "1"}, {"host": 1}, {"progress": []}, {"ended": 3}, {"number": 2}, {"beat": None}),
+        *({"ended": 0}, {"ended": False}, {"ended": []}, {"said": {}}, {"number": True}),
+    ],
 )
 def test_run_record_with_a_wrong_type_is_none(store: Store, change: dict[str, Any]) -> None:
     data = json.loads(record(1).to_json()) | change
@@ -299,6 +330,7 @@ def test_build_is_refused_while_another_runs(store: Store) -> None:
         for part in (store.url, first.record.host, str(os.getpid()), first.record.started_at):
             assert part in said
         assert "'measure'" in said
+        assert said.endswith("give this build another work folder and another -o")
         assert "\n" not in said
         assert run_of(store, 2).ended == "refused"  # type: ignore[union-attr]
         with a_run(store, "publish"), a_run(store, "publish"):
@@ -315,10 +347,13 @@ def test_build_begins_while_others_publish(store: Store) -> None:
 def test_build_takes_over_from_dead_runs_and_says_so(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored(store, elsewhere(1), record(2, **dead_process()), record(3, ended="stopped"))
+    told = {"phase": "measure"}
+    stored(store, elsewhere(1, progress=told), record(2, progress=told, **dead_process()))
+    stored(store, record(3, ended="stopped", progress=told))
     monkeypatch.setattr(runs_module, "alive", lambda s, r: alive(s, r, watch_s=0.1))
     with a_run(store):
         assert [r.ended for r in runs(store)] == ["died", "died", "stopped", None]
+        assert [r.progress for r in runs(store)][:3] == [{}, {}, told]
 
 
 def test_build_on_another_machine_is_in_the_way(

@@ -193,13 +193,27 @@ class Says(Stage):
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 line\nline\r\u202egnp.exe\u2028 \udcff" + "x" * 5000
 
 
+@pytest.mark.parametrize("error", [MemoryError(), UsageError("x"), StorageError("x")])
+def test_stage_passes_on_what_no_video_is_to_blame_for(
+    workspace: Workspace, error: Exception
+) -> None:
+    """Memory too: what filled it may have come before this video."""
+    with pytest.raises(type(error)):
+        applied(Says(error), videos(1)[0], workspace)
+
+
+def test_stage_error_of_the_system_does_not_tell_where_files_lie(workspace: Workspace) -> None:
+    error = OSError(116, "Stale file handle", "/home/me/private.mp4")
+    video, _ = applied(Says(error), videos(1)[0], workspace)
+    assert (video.reason, video.detail) == ("error", "OSError: Stale file handle")
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
         (StageError("http_404", HOSTILE), "http_404"),
         (ValueError(HOSTILE), "error"),
         (OSError(errno.EIO, HOSTILE), "error"),
-        (MemoryError(), "out_of_memory"),
         (RecursionError(HOSTILE), "error"),
         (AssertionError(HOSTILE), "error"),
         (KeyError(HOSTILE), "error"),

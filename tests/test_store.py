@@ -3,8 +3,10 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reelscript.pipeline import disk
 from reelscript.pipeline.errors import DamagedArtefact, DataError, SourceGone, StorageError
 from reelscript.pipeline.faults import FOR_EVER, Fault, faults
+from reelscript.pipeline.processes import this_process
 from reelscript.pipeline.store import Store, sha256_of_file
 from reelscript.pipeline.testing import videos
 from reelscript.pipeline.workspace import Workspace
@@ -275,19 +279,57 @@ def test_store_does_not_list_parts_of_a_writer_that_was_killed(local: Store) -> 
 
 def test_store_sweeps_what_killed_writers_left(local: Store, tmp_path: Path) -> None:
     local.put("a/whole.x", b"1")
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    host, name = socket.gethostname(), uuid.uuid4().hex
-    of_dead, of_us, of_others = (
-        tmp_path / "work" / f".part-{who}-{name}"
-        for who in (f"{host}-{dead.pid}", f"{host}-{os.getpid()}", f"{host}x-{dead.pid}")
+    root = tmp_path / "work"
+    killed = f"""
+import os, signal
+from reelscript.pipeline.disk import Disk
+from reelscript.pipeline.store import Store
+Disk.write = lambda self, part, pieces: (part.touch(), os.kill(os.getpid(), signal.SIGKILL))
+Store({str(root)!r}).put("a/half.x", b"1")
+"""
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -signal.SIGKILL
+    (of_dead,) = root.glob(".part-*")
+    machine, pid, born, name = of_dead.name.removeprefix(".part-").split("-")
+    me = this_process()
+    stay = (
+        f".part-{machine}-{me['pid']}-{me['born']}-{name}",
+        f".part-{'0' * 8}-{pid}-{born}-{name}",  # of another machine
+        f".part-{machine}-{pid}--{name}",  # its birth is not known
+        f".part-{socket.gethostname()}-{me['pid']}-{name}",
+        f".part-{machine}-x-{born}-{name}",
     )
-    for part in (of_dead, of_us, of_others):
-        part.write_bytes(b"hal")
+    used_again = root / f".part-{machine}-{me['pid']}-{born}-{name}"
+    for part in (*stay, used_again.name):
+        (root / part).write_bytes(b"hal")
     local.sweep()
-    assert [p.exists() for p in (of_dead, of_us, of_others)] == [False, True, True]
+    assert sorted(p.name for p in root.glob(".part-*")) == sorted(stay)
+    assert list(local.names("a")) == ["a/whole.x"]
     assert local.get("a/whole.x") == b"1"
     Store(str(tmp_path / "nowhere")).sweep()
+
+
+def test_store_keeps_the_parts_of_a_container_of_the_same_name_and_pids(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = this_process()
+    dead = {**me, "pid": 1 << 22, "born": "1"}
+    monkeypatch.setattr(disk, "this_process", lambda: {**dead, "machine": f"{me['machine']} 2"})
+    disk._writer.cache_clear()
+    theirs = Path(local.url) / f"{disk.PART}{'-'.join(disk._writer(dead['pid']))}-aa"
+    monkeypatch.setattr(disk, "this_process", lambda: dead)
+    disk._writer.cache_clear()
+    ours = Path(local.url) / f"{disk.PART}{'-'.join(disk._writer(dead['pid']))}-aa"
+    local.put("x", b"1")
+    for part in (theirs, ours):
+        part.touch()
+    local.sweep()
+    disk._writer.cache_clear()
+    assert (theirs.exists(), ours.exists()) == (True, False)
+
+
+def test_store_is_imported_without_psutil() -> None:
+    code = "import sys, reelscript.pipeline.store; sys.exit('psutil' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_store_that_is_durable_syncs_the_file_before_and_the_folders_after(

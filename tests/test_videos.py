@@ -53,6 +53,18 @@ def test_videos_text_that_looks_like_a_mark_stays_as_it_is() -> None:
     assert list(Videos.of(strange)) == strange
 
 
+def test_videos_text_stands_in_one_form_whatever_is_beside_it() -> None:
+    """So a column of the list and one of the ledger can be compared as they are."""
+    accented, broken, plain = (
+        dataclasses.replace(v, location=name)
+        for v, name in zip(videos(3), ("é.mp4", "\udcff.mp4", "a.mp4"), strict=True)
+    )
+    together = Videos.of([accented, broken, plain]).column("location").to_pylist()
+    assert together == [
+        Videos.of([v]).column("location")[0].as_py() for v in (accented, broken, plain)
+    ]
+
+
 def test_videos_of_some_columns_have_defaults_for_the_others() -> None:
     builder = VideosBuilder(LISTED)
     for video in videos(5):

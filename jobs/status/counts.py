@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from reelscript.jobs.config import Config
 from reelscript.jobs.provenance import all_reasons
 from reelscript.pipeline.ledger import ENCODED, Ledger
-from reelscript.pipeline.resume import NEEDED, count, standing
+from reelscript.pipeline.resume import NEEDED, standing
 from reelscript.pipeline.store import Store
 
 ENDED = ("outcome", "stage", "reason", "detail")
@@ -85,15 +85,15 @@ def counted(store: Store) -> tuple[Sources | None, list[Ending], int]:
     rows = known.take(at)
     columns = {name: pc.if_else(in_list, listed[name], rows[name]) for name in ENDED}
     finished = pa.table({"video_id": listed["video_id"]} | columns).filter(stands)
-    outcome = {name: count(pc.equal(finished["outcome"], name)) for name in OUTCOMES}
+    outcome = {name: _count(pc.equal(finished["outcome"], name)) for name in OUTCOMES}
     pending = pc.invert(stands)
     sources = Sources(
         listed=len(listed),
         measured=outcome["pending"],
         rejected=outcome["rejected"],
         failed=outcome["failed"],
-        pending=count(pending),
-        again=count(pc.and_(pending, pc.is_valid(at))),
+        pending=_count(pending),
+        again=_count(pc.and_(pending, pc.is_valid(at))),
     )
     encoded = Ledger(store, ENCODED).latest(ENDED)
     whole = finished.filter(pc.equal(finished["outcome"], "pending"))["video_id"]
@@ -123,3 +123,8 @@ def _ending(first: Mapping[str, Any], how_many: int) -> Ending:
     passing = failed and PASSING.fullmatch(reason) is not None
     when = MENDED.get(reason) if failed else None
     return Ending(count=how_many, passing=passing, when=when, **told)
+
+
+def _count(mask: Any) -> int:
+    """Returns in how many rows a boolean column is true."""
+    return int(pc.sum(mask).as_py() or 0)

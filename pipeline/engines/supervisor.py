@@ -17,6 +17,7 @@ from reelscript.schemas.video import Video
 
 MOST_IN_VAIN = 3  # starts, or openings of a stage, in a row
 START_S = 600.0  # for a worker to start, on whatever disk its packages lie: no video's time
+NO_MEMORY = "more memory than one worker may have"
 MOST_SUSPECTS = 100  # before they are tried: there may be a million videos
 MOST_POLLS = 10  # a longer pause was ours (Ctrl-Z, a machine asleep), not that of a worker
 
@@ -156,6 +157,9 @@ class Supervisor:
             self._listener.measured(value)
         elif what == "done" and isinstance(value, Video):
             self._pass_on(speaker, value)
+        elif what == "no memory":
+            speaker.stopped = Death(NO_MEMORY, "out_of_memory", speaker.alone)
+            speaker.kill()
         elif what == "abort" and isinstance(value, ReelscriptError):
             raise value
 

@@ -8,6 +8,7 @@ It talks to its supervisor over a pipe. It is told (chain, video) and says
 ("opened", name)              ... and has it
 ("timing", Timing)            the stage has ended
 ("done", video)               all of the chain has
+("no memory", None)           it has none left, and is of no more use
 ("abort", error)              the machine, the settings or a disk of ours is at fault: no video is
 ```
 
@@ -38,6 +39,7 @@ from reelscript.schemas.video import Video
 
 Chain: TypeAlias = tuple[Stage, ...]
 Say: TypeAlias = Callable[[tuple[str, object]], None]
+DAMAGED = "a piece of the work folder was damaged: the next build makes it again"
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -69,7 +71,7 @@ class Stages:
         """Returns the live function. Whatever fails here is no fault of a video."""
         try:
             return self._stack.enter_context(stage.open())
-        except (UsageError, StorageError):
+        except (UsageError, StorageError, MemoryError):
             raise
         except ImportError as error:
             raise UsageError(
@@ -100,8 +102,8 @@ def run_chain(chain: Chain, video: Video, stages: Stages, workspace: Workspace, 
         pass
     try:
         return _run_chain(chain, video, stages, workspace, say)
-    except DamagedArtefact as error:  # made by a stage of another chain
-        return video.ended("failed", chain[0].name, "damaged_artefact", str(error))
+    except DamagedArtefact:  # made by a stage of another chain
+        return video.ended("failed", chain[0].name, "damaged_artefact", DAMAGED)
 
 
 def _run_chain(chain: Chain, video: Video, stages: Stages, workspace: Workspace, say: Say) -> Video:
@@ -148,4 +150,6 @@ def main(
             except (UsageError, StorageError) as error:
                 kind = StorageError if isinstance(error, StorageError) else UsageError
                 pipe.send(("abort", kind(str(error))))
+            except MemoryError:
+                pipe.send(("no memory", None))
     stages.close()
