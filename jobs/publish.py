@@ -16,7 +16,7 @@ import pyarrow as pa
 from reelscript.jobs.config import Config
 from reelscript.jobs.dataset import Costs, dataset_json, same_rows, videos_table
 from reelscript.jobs.provenance import all_reasons, all_thresholds
-from reelscript.jobs.releases import DATASET, archive, commit, settle, standing
+from reelscript.jobs.releases import DATASET, archive, check_still, commit, settle, standing
 from reelscript.jobs.report.card import dataset_card
 from reelscript.jobs.report.html import report_html
 from reelscript.jobs.report.stats import statistics
@@ -53,6 +53,7 @@ def publish(
         may_commit: called just before the release becomes visible; raises if it must not.
 
     Raises:
+        DataError: the folder cannot be published to, or another build did so meanwhile.
         StorageError: something cannot be written; the previous release stands as it did.
     """
     before = standing(corpus)
@@ -67,11 +68,13 @@ def publish(
     if before and not _is_news(corpus, before, dataset, tables):
         _mend(corpus, before, files)
         return before, stats
+    check_still(corpus, before)
     archive(corpus, before)
     _write_release(corpus, files, dataset, stats, config)
     may_commit()
-    commit(corpus, dataset["release"])
-    settle(corpus, dataset, config.shard.keep_releases)
+    check_still(corpus, before, dataset)
+    commit(corpus, dataset)
+    settle(corpus, dataset, replaced=before)  # who reads the one before it has until the next
     return dataset, stats
 
 

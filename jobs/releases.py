@@ -9,6 +9,8 @@ commit   releases/new/*.tar -> shards/
 settle   shards/ that it does not list -> releases/shards/
 ```
 
+Nothing goes from `shards/` that no release lists: somebody else has put it there.
+
 Our readers take what dataset.json names by sha256, from the top or from the folder of its release,
 and a shard from `shards/` or `releases/shards/`: so between any two of these steps they see one
 release or the other, whole. `settle` reads from the files alone how far it came, and may be called
@@ -19,7 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reelscript.pipeline.errors import DataError
@@ -31,12 +34,13 @@ from reelscript.reading.releases import (
     release_files,
     release_folder,
     release_of,
-    releases_in,
 )
-from reelscript.reading.tables import read_dataset_json
+from reelscript.reading.tables import NoJson, read_dataset_json
+from reelscript.schemas.text import one_line
 
 NEW_SHARDS = "releases/new"
 DATASET = "dataset.json"
+OURS = re.compile(r"(train|val)(-r\d{3,})?-\d{6,}\.tar")  # as pipeline.plan names shards
 TABLES = ("videos", "clips", "samples")
 FILES = (
     *(f"{name}.parquet" for name in TABLES),
@@ -47,28 +51,59 @@ FILES = (
 def standing(corpus: Store) -> dict[str, Any]:
     """Returns the dataset.json of the newest release, or nothing where none was published.
 
+    A release that is whole but for the files at the top, as where these were not copied or its
+    commit was broken off at its end, is committed first.
+
     Raises:
         DataError: it is damaged, of another format, or gone while releases stand in their folders.
     """
-    if corpus.exists(DATASET):
-        return read_newest(corpus)
-    numbers = list(release_files(corpus))
-    if numbers and numbers[-1] > 0:  # r000 alone: the first publish was broken off
+    found = release_files(corpus)
+    if corpus.exists(DATASET) or not found:
+        return _top(corpus)
+    newest = max(found)
+    folder = release_folder(newest)
+    if f"{folder}/{DATASET}" in found[newest]:
+        with contextlib.suppress(NoJson):
+            dataset = read_dataset_json(corpus, folder)
+            if all(_has(corpus, SHARDS, entry) for entry in dataset["shards"]):
+                _to_top(corpus, newest)
+                return dataset
+    if newest > 0:  # r000 alone: the first publish was broken off
         raise DataError(
-            f"{corpus.url} holds releases but no {DATASET}: copy that of "
-            f"{release_folder(numbers[-1])} to the top, or move the folder away and build again"
+            f"{corpus.url} holds releases but no {DATASET}, and not all shards of the newest: copy "
+            f"that of {folder} to the top, or move the folder away and build again"
         )
     return {}
 
 
-def commit(corpus: Store, release: int) -> None:
+def check_still(
+    corpus: Store, before: Mapping[str, Any], dataset: Mapping[str, Any] | None = None
+) -> None:
+    """Makes sure that nobody else has published since `before` was read, or is about to.
+
+    Turns are taken in a work folder: builds with different ones do not know of each other.
+
+    Args:
+        corpus: the corpus folder.
+        before: the dataset.json that stood, or nothing.
+        dataset: that of the release to be committed, once it is written.
+
+    Raises:
+        DataError: another build was here.
+    """
+    if _top(corpus) == before and (dataset is None or _is_written(corpus, dataset)):
+        return
+    where = one_line(corpus.url)
+    raise DataError(f"another build has published to {where} meanwhile: the same command goes on")
+
+
+def commit(corpus: Store, dataset: Mapping[str, Any]) -> None:
     """Makes a release that is written the one that readers see."""
-    folder = release_folder(release)
+    listed = _names(dataset)
     for name in list(corpus.names(NEW_SHARDS)):
-        corpus.move(name, f"{SHARDS}/{_file(name)}")
-    for name in FILES:
-        corpus.copy(f"{folder}/{name}", name)
-    corpus.put(DATASET, corpus.get(f"{folder}/{DATASET}"))
+        if _file(name) in listed:
+            corpus.move(name, f"{SHARDS}/{_file(name)}")
+    _to_top(corpus, release_of(dataset))
 
 
 def archive(corpus: Store, dataset: Mapping[str, Any]) -> None:
@@ -88,31 +123,123 @@ def archive(corpus: Store, dataset: Mapping[str, Any]) -> None:
         corpus.copy(name, f"{folder}/{name}")
 
 
-def settle(corpus: Store, dataset: Mapping[str, Any], keep_releases: int | None = None) -> None:
+def settle(
+    corpus: Store,
+    dataset: Mapping[str, Any],
+    keep_releases: int | None = None,
+    replaced: Mapping[str, Any] | None = None,
+) -> None:
     """Brings the folder in line with its dataset.json, whatever a crash has left.
+
+    Shards are sorted before a release folder is removed, since that tells whose they are. While
+    the dataset.json of an older release cannot be read, no older release is removed, nor a shard
+    that may be one of its.
 
     Args:
         corpus: the corpus folder.
         dataset: what stands in its dataset.json, or nothing.
         keep_releases: how many releases stay, the newest included; None: all.
+        replaced: the dataset.json that stood before.
+
+    Raises:
+        DataError: a tar in `shards/` is of no release; nothing has changed then.
     """
-    corpus.sweep()
     newest = release_of(dataset) if dataset else -1
     found = release_files(corpus)
-    if dataset:
-        _restore(corpus, newest, broken_off=any(number > newest for number in found))
     committed = [number for number in found if number <= newest]
-    stay = committed if keep_releases is None else committed[-keep_releases:]
+    tars = [name for name in corpus.names(SHARDS) if name.endswith(".tar")]
+    strays = {name.removeprefix(f"{SHARDS}/") for name in tars} - _names(dataset)
+    lists = _lists(corpus, found) if strays or keep_releases is not None else {}
+    unreadable = any(lists.get(number, ()) is None for number in committed)
+    older = strays & _union(lists, committed)
+    if unreadable:
+        older |= {name for name in strays if OURS.fullmatch(name)}
+    broken_off = strays - older
+    written = {_file(name) for name in corpus.names(NEW_SHARDS)}
+    _check_ours(corpus, broken_off - _union(lists, found) - _names(replaced or {}) - written)
+    corpus.sweep()
+    if dataset:
+        _restore(corpus, dataset, broken_off=len(found) > len(committed))
+    _sort_shards(corpus, older, broken_off)
+    prune = keep_releases is not None and not unreadable
+    stay = committed[-keep_releases:] if prune and keep_releases else committed
     for number in found:
         if number not in stay:
             _remove(corpus, number, found[number])
-    _sort_shards(corpus, dataset, newest, keep_releases is not None)
+    if prune:
+        _drop_shards(corpus, _union(lists, stay))
 
 
-def _restore(corpus: Store, release: int, broken_off: bool) -> None:
-    """Puts the files of a release back to the top where those of a later one may have come."""
+def _top(corpus: Store) -> dict[str, Any]:
+    """Returns the dataset.json of a corpus, or nothing where there is none."""
+    return read_newest(corpus) if corpus.exists(DATASET) else {}
+
+
+def _to_top(corpus: Store, release: int) -> None:
+    """Puts the files of a release to the top, dataset.json last."""
     folder = release_folder(release)
-    if not corpus.exists(f"{folder}/{DATASET}"):
+    for name in FILES:
+        with contextlib.suppress(FileNotFoundError):  # not all of them may have been copied here
+            corpus.copy(f"{folder}/{name}", name)
+    corpus.put(DATASET, corpus.get(f"{folder}/{DATASET}"))
+
+
+def _is_written(corpus: Store, dataset: Mapping[str, Any]) -> bool:
+    """Returns whether all of a release stands that is to be committed."""
+    try:
+        if read_dataset_json(corpus, release_folder(release_of(dataset))) != dataset:
+            return False
+    except DataError:
+        return False
+    stand = {_file(name) for name in corpus.names(SHARDS)}
+    return all(
+        entry["name"] in stand or _has(corpus, NEW_SHARDS, entry) for entry in dataset["shards"]
+    )
+
+
+def _has(corpus: Store, folder: str, entry: Mapping[str, Any]) -> bool:
+    """Returns whether a shard lies in a folder with all its bytes."""
+    return corpus.size_or_none(f"{folder}/{entry['name']}") == entry["bytes"]
+
+
+def _names(dataset: Mapping[str, Any]) -> set[str]:
+    return {entry["name"] for entry in dataset.get("shards", [])}
+
+
+def _lists(corpus: Store, found: Mapping[int, Collection[str]]) -> dict[int, set[str] | None]:
+    """Returns the shards that each release lists, None where its dataset.json cannot be read."""
+    lists: dict[int, set[str] | None] = {}
+    for number, names in found.items():
+        folder = release_folder(number)
+        if f"{folder}/{DATASET}" in names:
+            try:
+                lists[number] = _names(read_dataset_json(corpus, folder))
+            except (DataError, KeyError, TypeError, AttributeError):
+                lists[number] = None
+    return lists
+
+
+def _union(lists: Mapping[int, set[str] | None], numbers: Iterable[int]) -> set[str]:
+    return set().union(*(lists.get(number) or () for number in numbers))
+
+
+def _check_ours(corpus: Store, foreign: Collection[str]) -> None:
+    """Raises DataError where a tar in `shards/` is of no release."""
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise DataError(
+            f"no release in {one_line(corpus.url)} lists {SHARDS}/{one_line(min(foreign))}{more}: "
+            f"move what is not of this corpus out of {SHARDS}/, and the same command goes on"
+        )
+
+
+def _restore(corpus: Store, dataset: Mapping[str, Any], broken_off: bool) -> None:
+    """Puts the files of a release back to the top where those of a later one may have come."""
+    folder = release_folder(release_of(dataset))
+    try:
+        if read_dataset_json(corpus, folder) != dataset:
+            return
+    except DataError:  # not there, or damaged
         return
     for name in FILES:
         source = f"{folder}/{name}"
@@ -123,33 +250,29 @@ def _restore(corpus: Store, release: int, broken_off: bool) -> None:
         corpus.put(DATASET, data)
 
 
+def _sort_shards(corpus: Store, older: Iterable[str], broken_off: Iterable[str]) -> None:
+    """Moves shards of older releases to where they belong, and removes those of none."""
+    for name in sorted(older):
+        corpus.move(f"{SHARDS}/{name}", f"{OLD_SHARDS}/{name}")
+    for name in sorted(broken_off):
+        corpus.delete(f"{SHARDS}/{name}")
+    for name in list(corpus.names(NEW_SHARDS)):
+        corpus.delete(name)
+    _remove_if_empty(corpus, NEW_SHARDS)
+
+
+def _drop_shards(corpus: Store, needed: Collection[str]) -> None:
+    """Removes the shards of older releases that are no longer kept."""
+    for name in list(corpus.names(OLD_SHARDS)):
+        if _file(name) not in needed and OURS.fullmatch(_file(name)):
+            corpus.delete(name)
+
+
 def _remove(corpus: Store, release: int, names: list[str]) -> None:
     """Removes a release folder, what makes it a release first."""
     for name in sorted(names, key=lambda name: (_file(name) != DATASET, name)):
         corpus.delete(name)
     _remove_if_empty(corpus, release_folder(release))
-
-
-def _sort_shards(corpus: Store, dataset: Mapping[str, Any], newest: int, prune: bool) -> None:
-    """Moves shards to where they belong, and removes those that no release lists."""
-    listed = {entry["name"] for entry in dataset.get("shards", [])}
-    tars = [name for name in corpus.names(SHARDS) if name.endswith(".tar")]
-    strays = [name for name in tars if _file(name) not in listed]
-    older: set[str] = set()
-    if strays or prune:
-        for number in releases_in(corpus, newest):
-            shards = read_dataset_json(corpus, release_folder(number))["shards"]
-            older |= {entry["name"] for entry in shards}
-    for name in strays:
-        if _file(name) in older:
-            corpus.move(name, f"{OLD_SHARDS}/{_file(name)}")
-        else:
-            corpus.delete(name)
-    unused = list(corpus.names(NEW_SHARDS))
-    unused += [name for name in corpus.names(OLD_SHARDS) if prune and _file(name) not in older]
-    for name in unused:
-        corpus.delete(name)
-    _remove_if_empty(corpus, NEW_SHARDS)
 
 
 def _remove_if_empty(corpus: Store, folder: str) -> None:

@@ -648,7 +648,7 @@ class Tells:
         pass
 
 if __name__ != "__main__" and sys.argv[3:] == ["slowly"]:  # in a worker, before all else
-    os.write(1, b"starting\n")  # in one piece: two of them write
+    os.write(1, b"starting\\n")  # in one piece: two of them write
     time.sleep(2)
 
 if __name__ == "__main__":

@@ -398,7 +398,7 @@ NASTY = "\x1b[2J[bold]x[/bold]\u202e\n"
 PROGRESS: list[dict[str, Any]] = [
     {"phase": 3, "now": "x", "suspects": [], "rates": None},
     {"phase": NASTY, "now": [1, {}, {"video_id": NASTY, "for_s": NASTY}], "suspects": {"last": 1}},
-    {"phase": "x", "total": 1e400, "known": {}, "ended": True, "left_s": float("nan")},
+    {"phase": "x", "total": 1e300, "known": {}, "ended": True, "left_s": -1e300},
     {"phase": "x", "total": 3, "known": 1, "ended": 1, "rates": {"videos_per_h": "a"}, "for_s": []},
     {"now": [{"video_id": "v", "stage": "s", "for_s": 1}] * 100},
     {"suspects": {"count": "x", "last": [{"video_id": NASTY}]}},
