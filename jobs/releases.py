@@ -109,10 +109,11 @@ def commit(corpus: Store, dataset: Mapping[str, Any]) -> None:
 def archive(corpus: Store, dataset: Mapping[str, Any]) -> None:
     """Gives a release its folder where it has none, as when only the files at the top were copied.
 
+    Or one that is damaged, or that a build has written to which did not see this release come.
     One of which a table is damaged gets none: it cannot be read anyway.
     """
     folder = release_folder(release_of(dataset))
-    if not dataset or corpus.exists(f"{folder}/{DATASET}"):
+    if not dataset or _holds(corpus, folder, dataset):
         return
     there = [name for name in FILES if corpus.exists(name)]
     for name, sha256 in dataset.get("tables", {}).items():
@@ -186,10 +187,7 @@ def _to_top(corpus: Store, release: int) -> None:
 
 def _is_written(corpus: Store, dataset: Mapping[str, Any]) -> bool:
     """Returns whether all of a release stands that is to be committed."""
-    try:
-        if read_dataset_json(corpus, release_folder(release_of(dataset))) != dataset:
-            return False
-    except DataError:
+    if not _holds(corpus, release_folder(release_of(dataset)), dataset):
         return False
     stand = {_file(name) for name in corpus.names(SHARDS)}
     return all(
@@ -197,9 +195,17 @@ def _is_written(corpus: Store, dataset: Mapping[str, Any]) -> bool:
     )
 
 
+def _holds(corpus: Store, folder: str, dataset: Mapping[str, Any]) -> bool:
+    """Returns whether this dataset.json stands in a release folder."""
+    try:
+        return read_dataset_json(corpus, folder) == dataset
+    except DataError:
+        return False
+
+
 def _has(corpus: Store, folder: str, entry: Mapping[str, Any]) -> bool:
     """Returns whether a shard lies in a folder with all its bytes."""
-    return corpus.size_or_none(f"{folder}/{entry['name']}") == entry["bytes"]
+    return corpus.size_or_none(f"{folder}/{entry['name']}") == int(entry["bytes"])
 
 
 def _names(dataset: Mapping[str, Any]) -> set[str]:
@@ -213,8 +219,9 @@ def _lists(corpus: Store, found: Mapping[int, Collection[str]]) -> dict[int, set
         folder = release_folder(number)
         if f"{folder}/{DATASET}" in names:
             try:
-                lists[number] = _names(read_dataset_json(corpus, folder))
-            except (DataError, KeyError, TypeError, AttributeError):
+                entries = read_dataset_json(corpus, folder)["shards"]
+                lists[number] = {entry["name"] for entry in entries}
+            except (DataError, KeyError, TypeError):
                 lists[number] = None
     return lists
 
@@ -236,10 +243,7 @@ def _check_ours(corpus: Store, foreign: Collection[str]) -> None:
 def _restore(corpus: Store, dataset: Mapping[str, Any], broken_off: bool) -> None:
     """Puts the files of a release back to the top where those of a later one may have come."""
     folder = release_folder(release_of(dataset))
-    try:
-        if read_dataset_json(corpus, folder) != dataset:
-            return
-    except DataError:  # not there, or damaged
+    if not _holds(corpus, folder, dataset):
         return
     for name in FILES:
         source = f"{folder}/{name}"

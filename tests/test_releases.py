@@ -255,10 +255,15 @@ def test_release_stays_readable_where_only_the_files_of_the_contract_were_copied
 def test_release_older_than_those_to_keep_is_removed_with_what_only_it_needs(
     works: Works, url: str
 ) -> None:
-    config = dataclasses.replace(CONFIG, shard=dataclasses.replace(CONFIG.shard, keep_releases=2))
+    config = keeping(2)
     wanted = [{**OLD, "x_03": n} for n in range(4)]
-    for one in wanted:
+    for one in wanted[:3]:
         works.publish(url, one, config)
+    assert read_all(open_corpus(url, release=0)) == wanted_mp4s(works, wanted[0])
+    works.publish(url, wanted[3], config)
+    with pytest.raises(DataError, match=r"there is 1, 2, 3$"):  # until the next publish
+        open_corpus(url, release=0)
+    works.publish(url, wanted[3], config)
     assert read_all(open_corpus(url)) == wanted_mp4s(works, wanted[3])
     assert read_all(open_corpus(url, release=2)) == wanted_mp4s(works, wanted[2])
     with pytest.raises(DataError, match=r"there is 2, 3$"):
@@ -274,17 +279,157 @@ def test_release_older_than_those_to_keep_is_removed_with_what_only_it_needs(
     assert len(open_corpus(url).info["releases"]) == 4  # what was published is still told
 
 
-def test_release_is_not_begun_over_releases_without_a_dataset_json(
-    works: Works, tmp_path: Path
+def keeping(releases: int) -> Config:
+    return dataclasses.replace(
+        CONFIG, shard=dataclasses.replace(CONFIG.shard, keep_releases=releases)
+    )
+
+
+def test_release_just_opened_is_not_pruned_by_the_publish_that_follows(
+    works: Works, url: str
 ) -> None:
-    url = str(tmp_path / "corpus")
+    works.publish(url, OLD, keeping(1))
+    held = open_corpus(url)
+    works.publish(url, NEW, keeping(1))
+    assert read_all(held) == wanted_mp4s(works, OLD)
+    works.publish(url, NEW, keeping(1))
+    with pytest.raises(DataError, match=r"there is 1$"):
+        open_corpus(url, release=0)
+    assert not any(name.startswith("releases/shards/") for name in contents(url))
+
+
+@pytest.mark.parametrize("published", [0, 1, 2])
+@pytest.mark.parametrize("name", ["my-precious.tar", "train-r009-000000.tar", "mine/a.tar"])
+def test_release_is_not_published_over_a_tar_that_no_release_lists(
+    name: str, published: int, works: Works, url: str
+) -> None:
+    for wanted in (OLD, NEW)[:published]:
+        works.publish(url, wanted)
+    store = Store(url)
+    store.put(f"shards/{name}", b"mine")
+    store.put("releases/new/train-r003-000000.tar", b"broken off")
+    before = contents(url)
+    with pytest.raises(DataError, match=rf"^no release in \S+ lists shards/{name}: move [^.]*$"):
+        works.publish(url, {"x_07": 0}, keeping(1))
+    assert contents(url) == before
+    store.delete(f"shards/{name}")
+    made = works.publish(url, {"x_07": 0}, keeping(1))
+    assert made["release"] == published
+    check_shards(url, made)
+
+
+@pytest.mark.parametrize("newest", [0, 1])
+def test_release_that_lost_its_dataset_json_at_the_top_is_taken_up_as_it_is(
+    newest: int, works: Works, url: str
+) -> None:
+    for wanted in (OLD, NEW)[: newest + 1]:
+        works.publish(url, wanted)
+    whole = contents(url)
+    for lost in (["dataset.json"], ["dataset.json", *FILES]):
+        for name in lost:
+            Store(url).delete(name)
+        with faults() as plan:
+            assert works.publish(url, (OLD, NEW)[newest])["release"] == newest
+        assert plan.count("delete") == 0
+        assert contents(url) == whole
+    Store(url).delete("dataset.json")
+    made = works.publish(url, {"x_07": 0})
+    assert made["release"] == newest + 1
+    assert read_all(open_corpus(url, release=newest)) == wanted_mp4s(works, (OLD, NEW)[newest])
+
+
+@pytest.mark.parametrize("cut", [None, 100])
+def test_release_is_not_begun_over_releases_without_a_dataset_json_or_all_shards(
+    cut: int | None, works: Works, url: str
+) -> None:
     works.publish(url, OLD)
-    works.publish(url, NEW)
-    (tmp_path / "corpus" / "dataset.json").unlink()
+    name = f"shards/{works.publish(url, NEW)['shards'][-1]['name']}"
+    Store(url).delete("dataset.json")
+    data = Store(url).get(name)
+    Store(url).delete(name)
+    if cut:
+        Store(url).put(name, data[:cut])
     before = contents(url)
     with pytest.raises(DataError, match="r001 to the top"):
         works.publish(url, NEW)
     assert contents(url) == before
+
+
+def test_release_is_left_alone_by_a_build_that_another_one_overtook(
+    works: Works, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, decision = Works(tmp_path / "others"), works.decision(NEW)
+    third = {**NEW, "x_third": 0}
+    for at in ("dataset_json", "statistics", "archive", "may_commit"):
+        filled(url, {})
+        works.publish(url, OLD)
+        found: dict[str, bytes] = {}
+
+        def overtake(found: dict[str, bytes] = found) -> None:
+            if not found:
+                found["begun"] = b""
+                others.publish(url, third)
+                found |= contents(url)
+
+        def first(made: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **named: (overtake(), made(*args, **named))[1]
+
+        with monkeypatch.context() as patched:
+            if at != "may_commit":
+                patched.setattr(publishing, at, first(getattr(publishing, at)))
+            may_commit = overtake if at == "may_commit" else lambda: None
+            with pytest.raises(DataError, match=r"another build has published to .* meanwhile"):
+                publish(Store(url), works.workspace, CONFIG, decision, {}, may_commit)
+        seen = contents(url)
+        assert {n: seen[n] for n in found if n != "begun" and "/r001/" not in n} == {
+            n: data for n, data in found.items() if n != "begun" and "/r001/" not in n
+        }
+        assert read_all(open_corpus(url)) == wanted_mp4s(works, third)
+        assert works.publish(url, NEW)["release"] == 2
+        assert read_all(open_corpus(url)) == wanted_mp4s(works, NEW)
+        assert read_all(open_corpus(url, release=1)) == wanted_mp4s(works, third)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_release_is_not_committed_without_a_shard_that_another_build_has_swept(
+    gone: bool, works: Works, url: str
+) -> None:
+    works.publish(url, OLD)
+    before = contents(url)
+
+    def sweep() -> None:
+        name = next(iter(Store(url).names("releases/new")))
+        Store(url).delete(name)
+        if not gone:  # the other one writes it now
+            Store(url).put(name, b"half")
+
+    with pytest.raises(DataError, match=r"another build has published to .* meanwhile"):
+        publish(Store(url), works.workspace, CONFIG, works.decision(NEW), {}, sweep)
+    after = contents(url)
+    assert {name: after[name] for name in before} == before
+    assert works.publish(url, NEW)["release"] == 1
+    check_shards(url, open_corpus(url).info)
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"format": "other/1"}', b'{"format": "reelscript/1"}'])
+def test_release_follows_an_older_one_that_cannot_be_read_and_loses_nothing(
+    damage: bytes, works: Works, url: str
+) -> None:
+    works.publish(url, OLD)
+    works.publish(url, NEW)
+    sound = Store(url).get("releases/r000/dataset.json")
+    Store(url).put("releases/r000/dataset.json", damage)
+    stray = next(iter(Store(url).names("releases/shards")))
+    Store(url).move(stray, stray.removeprefix("releases/"))  # as if killed before it was settled
+    for n in range(2, 5):
+        assert works.publish(url, {**NEW, "x_03": n}, keeping(1))["release"] == n
+        assert read_all(open_corpus(url)) == wanted_mp4s(works, {**NEW, "x_03": n})
+    Store(url).put("releases/r000/dataset.json", sound)
+    assert read_all(open_corpus(url, release=0)) == wanted_mp4s(works, OLD)
+    assert read_all(open_corpus(url, release=1)) == wanted_mp4s(works, NEW)
+    works.publish(url, {**NEW, "x_03": 4}, keeping(1))
+    with pytest.raises(DataError, match=r"there is 4$"):
+        open_corpus(url, release=0)
 
 
 def test_release_with_a_damaged_table_or_shard_is_followed_by_a_whole_one(
