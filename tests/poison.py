@@ -32,7 +32,7 @@ REASONS = {"crash": "crashed", "memory": "out_of_memory", "hang": "timed_out", "
 """What stands in a poison file, and what it must fail for."""
 BLOCK_BYTES, PAGE_BYTES = 32 << 20, 4096
 # An eighth of a core is enough for the limit of CPU-seconds to be met before the safety net.
-LIMITS = Limits(memory_bytes=1 << 30, cpu_base_s=1.0, wall_base_s=8.0, poll_s=0.1)
+LIMITS = Limits(memory_bytes=2 << 30, cpu_base_s=4.0, wall_base_s=12.0, poll_s=0.1)
 LOG = "REELSCRIPT_CHAOS_LOG"
 """Environment variable: a file that gets a line for each transcription that is begun."""
 READY = "ready"
