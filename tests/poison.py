@@ -31,7 +31,7 @@ MARK = b"poison:"
 REASONS = {"crash": "crashed", "memory": "out_of_memory", "hang": "timed_out", "spin": "cpu_limit"}
 """What stands in a poison file, and what it must fail for."""
 BLOCK_BYTES, PAGE_BYTES = 32 << 20, 4096
-# An eighth of a core is enough for the limit of CPU-seconds to be met before the safety net.
+# A third of a core is enough for the limit of CPU-seconds to be met before the safety net.
 LIMITS = Limits(memory_bytes=2 << 30, cpu_base_s=4.0, wall_base_s=12.0, poll_s=0.1)
 LOG = "REELSCRIPT_CHAOS_LOG"
 """Environment variable: a file that gets a line for each transcription that is begun."""
