@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -35,16 +36,23 @@ class AtOnce:
     stages: tuple[Stage, ...]
     encoded: Ledger
 
+    @cached_property
+    def _names(self) -> list[str]:
+        return [stage.name for stage in self.stages]
+
+    @cached_property
+    def _chain(self) -> str:
+        return chain_of(self.stages[1:])
+
     def settle(self, video: Video, cpu_s: dict[str, float]) -> Video:
         """Returns the video as measured, once what followed is in the ledger of encoding.
 
         A video that could be measured but not encoded is a measured one: so its clips are known,
         and its row is the same, whatever is kept of sources.
         """
-        names = [stage.name for stage in self.stages]
-        if video.passages is None and video.stage not in names:
+        if video.passages is None and video.stage not in self._names:
             return video
-        self.encoded.add(Row(chain_of(self.stages[1:]), video, only(cpu_s, names)))
+        self.encoded.add(Row(self._chain, video, only(cpu_s, self._names)))
         nothing: dict[str, Any] = dict.fromkeys(OF_ENCODING)
         return dataclasses.replace(video, outcome="pending", **nothing)
 

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.plan import SHARD_NAME
 from reelscript.pipeline.store import Store
 from reelscript.reading.releases import (
     OLD_SHARDS,
@@ -40,7 +40,6 @@ from reelscript.schemas.text import one_line
 
 NEW_SHARDS = "releases/new"
 DATASET = "dataset.json"
-OURS = re.compile(r"(train|val)(-r\d{3,})?-\d{6,}\.tar")  # as pipeline.plan names shards
 TABLES = ("videos", "clips", "samples")
 FILES = (
     *(f"{name}.parquet" for name in TABLES),
@@ -154,7 +153,7 @@ def settle(
     unreadable = any(lists.get(number, ()) is None for number in committed)
     older = strays & _union(lists, committed)
     if unreadable:
-        older |= {name for name in strays if OURS.fullmatch(name)}
+        older |= {name for name in strays if SHARD_NAME.fullmatch(name)}
     broken_off = strays - older
     written = {_file(name) for name in corpus.names(NEW_SHARDS)}
     _check_ours(corpus, broken_off - _union(lists, found) - _names(replaced or {}) - written)
@@ -268,7 +267,7 @@ def _sort_shards(corpus: Store, older: Iterable[str], broken_off: Iterable[str])
 def _drop_shards(corpus: Store, needed: Collection[str]) -> None:
     """Removes the shards of older releases that are no longer kept."""
     for name in list(corpus.names(OLD_SHARDS)):
-        if _file(name) not in needed and OURS.fullmatch(_file(name)):
+        if _file(name) not in needed and SHARD_NAME.fullmatch(_file(name)):
             corpus.delete(name)
 
 

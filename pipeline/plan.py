@@ -15,6 +15,7 @@ x is added:     c  a  f  |  e  x  b  |  d  g  h     one shard is new, the others
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from typing import Any
 from reelscript.pipeline.errors import DataError
 
 SPLITS = ("train", "val")
+SHARD_NAME = re.compile(r"(train|val)(-r\d{3,})?-\d{6,}\.tar")
+"""What `shard_name` gives."""
 LEAST_SHARE, MOST_SHARE = 0.5, 2.0  # of target_bytes
 
 

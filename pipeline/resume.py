@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reelscript.schemas.tables import arrow_fields
-from reelscript.schemas.video import Video
+from reelscript.schemas.video import FIELD_NAMES
 from reelscript.schemas.videos import IDENTITY, Videos
 
 SAME = ("url", "location", "stated_language", "signature")
@@ -76,8 +75,7 @@ def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, An
     at = pc.index_in(listed.column("video_id"), value_set=known["video_id"].combine_chunks())
     at = pc.if_else(from_ledger, at.combine_chunks(), pa.scalar(None, pa.int32()))
     columns = {}
-    for field in arrow_fields(Video):
-        name = field.name
+    for name in FIELD_NAMES:
         if name in IDENTITY:
             columns[name] = listed.column(name)
         elif name in OUTCOME:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ LISTED = FIELD_NAMES[: FIELD_NAMES.index("detail") + 1]
 IDENTITY = FIELD_NAMES[: FIELD_NAMES.index("outcome")]
 """What comes from the source list."""
 CHUNK_ROWS = 4096
-DEFAULTS = {"position": 0, "outcome": "pending"}
+DEFAULTS = {f.name: f.default for f in fields(Video) if f.default not in (MISSING, None)}
 
 
 class Videos:

@@ -26,6 +26,7 @@ from reelscript.pipeline.run_records import RUNS, RunRecord, alive, run_of, runs
 from reelscript.pipeline.runs import KEPT, Run
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.turns import TICKETS, turn
+from tests.processes_made import dead_process
 
 WAIT_S = 30.0
 
@@ -56,16 +57,6 @@ def record(number: int, **changed: Any) -> RunRecord:
 def stored(store: Store, *records: RunRecord) -> None:
     for r in records:
         store.put(f"{RUNS}/{r.number:06d}.json", r.to_json())
-
-
-def dead_process() -> dict[str, Any]:
-    """Who a process was that has ended."""
-    code = "import json; from reelscript.pipeline.processes import this_process as t;"
-    made = subprocess.run(
-        [sys.executable, "-c", f"{code} print(json.dumps(t()))"], capture_output=True, check=True
-    )
-    found: dict[str, Any] = json.loads(made.stdout)
-    return found
 
 
 def eventually(what: Callable[[], bool]) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +19,7 @@ from reelscript.pipeline.processes import this_process
 from reelscript.pipeline.run_records import RUNS, RunRecord
 from reelscript.pipeline.runs import Run
 from reelscript.pipeline.store import Store
+from tests.processes_made import dead_process
 
 
 @pytest.fixture(autouse=True)
@@ -48,15 +46,6 @@ def folder(work: Store, name: str) -> Path:
     made.mkdir(parents=True)
     (made / "sound.npy").touch()
     return made
-
-
-def dead_process() -> dict[str, Any]:
-    code = "import json; from reelscript.pipeline.processes import this_process as t;"
-    made = subprocess.run(
-        [sys.executable, "-c", f"{code} print(json.dumps(t()))"], capture_output=True, check=True
-    )
-    found: dict[str, Any] = json.loads(made.stdout)
-    return found
 
 
 def left_by_a_run(work: Store) -> set[str]:

@@ -201,12 +201,16 @@ def file_signature(location: str) -> str | None:
     if scheme_of(location) is not None:
         return None
     try:
-        found = os.stat(location)
+        return signature_of(os.stat(location))
     except (
         OSError,
         ValueError,
     ):  # ValueError: a NUL or half a surrogate pair, which no file name holds
         return None
+
+
+def signature_of(found: os.stat_result) -> str:
+    """Returns the signature of a file from what the system says of it."""
     return f"{found.st_size}:{found.st_mtime_ns}"
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reelscript.jobs.sources.lists import READERS, Row
 from reelscript.schemas.text import one_line
+from reelscript.transforms.acquire import signature_of
 from reelscript.transforms.urls import published_url, scheme_of
 
 MEDIA_SUFFIXES = frozenset(
@@ -73,7 +74,7 @@ def _told_by(path: str) -> tuple[tuple[int, int] | None, str | None]:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL or half a surrogate pair
         return None, None
-    return (found.st_dev, found.st_ino), f"{found.st_size}:{found.st_mtime_ns}"
+    return (found.st_dev, found.st_ino), signature_of(found)
 
 
 def is_media(name: str) -> bool:

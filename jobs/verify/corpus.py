@@ -33,6 +33,7 @@ from reelscript.jobs.verify.tables import (
     video_faults,
 )
 from reelscript.pipeline.errors import DataError
+from reelscript.pipeline.plan import SHARD_NAME
 from reelscript.pipeline.store import Store
 from reelscript.reading.tables import no_json, read_dataset_json, read_table
 from reelscript.schemas.text import one_line
@@ -49,7 +50,6 @@ DATASET_KEYS = (
     "releases",
 )
 ENTRY_TYPES = {"name": str, "split": str, "samples": int, "bytes": int, "sha256": str}
-SHARD_NAME = re.compile(r"(train|val)(-r\d{3,})?-\d{6,}\.tar")
 LOADED = re.compile(
     rb"<(?:script|img|link|iframe|video|audio|source)\b[^>]*"
     rb"\b(?:src|href)\s*=\s*[\"']?\s*(?:https?:)?//",

@@ -19,6 +19,9 @@ MIN_WORKER_BYTES = 4 << 30  # with many workers each gets this all the same: few
 ROOT = Path("/")
 
 
+NO_MEMORY = ("out_of_memory", "more memory than one worker may have")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one stage may use for one video; far above what any good video needs.
@@ -70,7 +73,7 @@ class Limits:
         most_cpu_s = self.cpu_base_s + self.cpu_per_media_s * media_s
         most_wall_s = self.wall_base_s + self.wall_per_media_s * media_s
         if memory_bytes is not None and used.memory_bytes > memory_bytes:
-            return "out_of_memory", "more memory than one worker may have"
+            return NO_MEMORY
         if used.cpu_s > most_cpu_s:
             return "cpu_limit", f"more than {most_cpu_s:.0f} CPU-s"
         if wall_s > most_wall_s:

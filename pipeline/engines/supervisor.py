@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 
 from reelscript.pipeline.engines.crew import STARTING, Crew, Worker
-from reelscript.pipeline.engines.limits import Limits, Used, used_by
+from reelscript.pipeline.engines.limits import NO_MEMORY, Limits, Used, used_by
 from reelscript.pipeline.engines.protocols import Gate, Listener
 from reelscript.pipeline.engines.suspects import Death, Task, conviction
 from reelscript.pipeline.errors import ReelscriptError, UsageError
@@ -17,7 +17,6 @@ from reelscript.schemas.video import Video
 
 MOST_IN_VAIN = 3  # starts, or openings of a stage, in a row
 START_S = 600.0  # for a worker to start, on whatever disk its packages lie: no video's time
-NO_MEMORY = "more memory than one worker may have"
 MOST_SUSPECTS = 100  # before they are tried: there may be a million videos
 MOST_POLLS = 10  # a longer pause was ours (Ctrl-Z, a machine asleep), not that of a worker
 
@@ -158,7 +157,8 @@ class Supervisor:
         elif what == "done" and isinstance(value, Video):
             self._pass_on(speaker, value)
         elif what == "no memory":
-            speaker.stopped = Death(NO_MEMORY, "out_of_memory", speaker.alone)
+            reason, seen = NO_MEMORY
+            speaker.stopped = Death(seen, reason, speaker.alone)
             speaker.kill()
         elif what == "abort" and isinstance(value, ReelscriptError):
             raise value
