@@ -1,1 +1,1 @@
-"""Networks, pure torch: they come with the trainer; nothing here yet."""
+"""Networks, pure torch: nothing here imports another part of the project."""

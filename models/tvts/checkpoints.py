@@ -1,0 +1,53 @@
+"""Files of weights of every known layout."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from reelscript.models.tvts.archives import WeightsError, read_archive
+from reelscript.models.tvts.configs import TVTSConfig
+from reelscript.models.tvts.export import FORMAT
+from reelscript.models.tvts.layouts import layout_of
+from reelscript.models.tvts.name_tables import Layout
+from reelscript.models.tvts.sizes import config_of
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        state: tensors on the CPU, by their names in the file.
+        layout: whose names they are.
+        config: of the network, as the file says or the shapes tell; None: neither does.
+        metadata: what a safetensors file says beside the tensors.
+    """
+
+    state: dict[str, Tensor]
+    layout: Layout
+    config: TVTSConfig | None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Returns what a file of weights holds; no code in it is run.
+
+    Raises:
+        WeightsError: it cannot be read, or holds no weights of a known layout.
+    """
+    archive = read_archive(path)
+    try:
+        layout = layout_of(archive.state)
+        if archive.metadata.get("format") == FORMAT:
+            config = TVTSConfig.from_dict(json.loads(archive.metadata.get("config", "{}")))
+            return Checkpoint(archive.state, layout, config, archive.metadata)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{os.fspath(path)} cannot be used: {error}") from error
+    try:
+        return Checkpoint(archive.state, layout, config_of(archive.state), archive.metadata)
+    except WeightsError:
+        return Checkpoint(archive.state, layout, None, archive.metadata)
