@@ -34,7 +34,7 @@ from reelscript.models.tvts.video import PatchEmbedding
 
 WORDS = 30  # a transcript of some ten seconds has about that many tokens
 H200_TFLOPS = 790.0  # measured dense bf16 matrix products, not the data sheet's
-BATCHES = {"cpu": {"debug": 8, "b32": 1}, "cuda": {"b32": 256, "b16": 192, "h14": 48}}
+BATCHES = {"cpu": {"debug": 8, "b32": 1}, "cuda": {"b32": 256, "b16": 192, "h14": 32}}
 DEVICE_DEFAULTS = {"cpu": ("debug,b32", "0,0.5,0.7"), "cuda": ("b16,h14", "")}
 
 

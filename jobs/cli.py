@@ -20,14 +20,13 @@ from reelscript.schemas.text import one_line
 if TYPE_CHECKING:
     from reelscript.jobs.build import Built
 
-DATA_WRONG, USAGE, INTERRUPTED = 1, 2, 130
+DATA_WRONG, USAGE, TOO_MANY_FAILED, INTERRUPTED = 1, 2, 3, 130
 LATER = (
     "doctor",
     "audit",
     "sweep",
     "pretrain",
     "evaluate",
-    "features",
     "score",
     "remove",
     "export",
@@ -262,6 +261,75 @@ def show(folder: str, key: str | None, video: str | None) -> None:
 
     corpus = open_corpus(folder)
     click.echo(show_sample(corpus, key) if key is not None else show_video(corpus, str(video)))
+
+
+@cli.command(epilog="Example: reelscript features TVTSv2_ViT_B_16.pth videos/ -o features.npz")
+@click.argument("checkpoint")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option(
+    "-o", "--out", required=True, metavar="FILE", help="The .npz or .parquet file to write."
+)
+@click.option(
+    "--preprocess",
+    type=click.Choice(["official", "clean"]),
+    help="How frames are resized and scaled.  [default: as the checkpoint was trained]",
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Its configuration: b32, b16, h14, v1 or debug.  [default: found by its tensors]",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    help="Frames taken of each video.  [default: as many as the model was made for]",
+)
+@click.option("--normalise", is_flag=True, help="Bring embeddings to a length of 1.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Videos that go through the network together.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    help="float32, or on a GPU bfloat16.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes that decode.  [default: one a core]"
+)
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Largest share of failed videos; above it exit code 3.",
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def features(
+    checkpoint: str, videos: tuple[str, ...], out: str, max_failed: float, quiet: bool, **asked: Any
+) -> None:
+    """Embed videos with a TVTSv2 checkpoint: one vector each, into a file.
+
+    VIDEO is a file, folder, glob or URL, or a list of them. A vector is made of the middle frames
+    of equal parts of the whole video (12, unless the model or --frames says otherwise). Videos
+    that fail are rows with a reason. After an interruption the same command goes on.
+    """
+    from rich.console import Console
+
+    from reelscript.jobs.features.features import features as run
+    from reelscript.jobs.features.summary import summary
+    from reelscript.jobs.progress import Progress
+
+    progress = Progress(None if quiet else Console(stderr=True))
+    made = run(checkpoint, *videos, out=out, progress=progress, command=_same_command(), **asked)
+    click.echo(summary(made, out))
+    if made.failed_share > max_failed:
+        raise SystemExit(TOO_MANY_FAILED)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -25,12 +26,14 @@ class Checkpoint:
         layout: whose names they are.
         config: of the network, as the file says or the shapes tell; None: neither does.
         metadata: what a safetensors file says beside the tensors.
+        source: the file.
     """
 
     state: dict[str, Tensor]
     layout: Layout
     config: TVTSConfig | None
     metadata: dict[str, str] = field(default_factory=dict)
+    source: str = "the checkpoint"
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -39,15 +42,15 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         WeightsError: it cannot be read, or holds no weights of a known layout.
     """
-    archive = read_archive(path)
+    archive, source = read_archive(path), os.fspath(path)
     try:
         layout = layout_of(archive.state)
         if archive.metadata.get("format") == FORMAT:
             config = TVTSConfig.from_dict(json.loads(archive.metadata.get("config", "{}")))
-            return Checkpoint(archive.state, layout, config, archive.metadata)
+            return Checkpoint(archive.state, layout, config, archive.metadata, source)
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{os.fspath(path)} cannot be used: {error}") from error
-    try:
-        return Checkpoint(archive.state, layout, config_of(archive.state), archive.metadata)
-    except WeightsError:
-        return Checkpoint(archive.state, layout, None, archive.metadata)
+        raise WeightsError(f"{source} cannot be used: {error}") from error
+    told: TVTSConfig | None = None
+    with contextlib.suppress(WeightsError):
+        told = config_of(archive.state)
+    return Checkpoint(archive.state, layout, told, archive.metadata, source)

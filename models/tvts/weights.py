@@ -101,11 +101,13 @@ def load(
     return Report(missing, made.dropped, initialised)
 
 
-def open_model(path: str | os.PathLike[str], name: str | TVTSConfig | None = None) -> TVTS:
+def open_model(
+    source: str | os.PathLike[str] | Checkpoint, name: str | TVTSConfig | None = None
+) -> TVTS:
     """Returns the network of a file of weights, ready for evaluation, in float32 on the CPU.
 
     Args:
-        path: the file; it may lack the sorting head.
+        source: the file, or what `read` returned of it; it may lack the sorting head.
         name: of the configuration, or the configuration itself; None: as the file says, or else as
             the shapes of its tensors tell.
 
@@ -113,15 +115,15 @@ def open_model(path: str | os.PathLike[str], name: str | TVTSConfig | None = Non
         WeightsError: the file cannot be read, or is not of that configuration.
         ValueError: there is no configuration of that name.
     """
-    held = read(path)
+    held = source if isinstance(source, Checkpoint) else read(source)
     config = configs.named(name) if isinstance(name, str) else name or held.config
     try:
         config = config or config_of(held.state)
-        check_sizes(held.state, config)  # before memory is taken for what a file claims
+        check_sizes(held.state, config)
         model = TVTS(config)
         load(model, held, require="towers")
     except WeightsError as error:
-        raise WeightsError(f"{os.fspath(path)} cannot be used: {error}") from error
+        raise WeightsError(f"{held.source} cannot be used: {error}") from error
     return model.eval()
 
 

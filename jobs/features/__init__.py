@@ -1,0 +1,1 @@
+"""`reelscript features`: one embedding a video, from a checkpoint of TVTSv2 or of ours."""
