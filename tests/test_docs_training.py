@@ -13,21 +13,23 @@ from reelscript.models.tvts.configs import TVTSConfig, official
 
 PAGE = (Path(__file__).parents[1] / "docs/training.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-SETTINGS = dict(re.findall(r"^\| `(\w+\.\w+)`[^|]*\| `(\w+)`", PAGE, flags=re.MULTILINE))
+SETTINGS = dict(re.findall(r"^\| `(\w+(?:\.\w+)?)`[^|]*\| `(\w+)`", PAGE, flags=re.MULTILINE))
 
 
 def setting(config: TVTSConfig, name: str) -> object:
-    part, field = name.split(".")
-    return getattr(getattr(config, part), field)
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def settings(config: TVTSConfig) -> dict[str, object]:
     parts = {part: getattr(config, part) for part in ("video", "text", "sorting", "losses")}
-    return {
-        f"{part}.{field.name}": getattr(value, field.name)
-        for part, value in parts.items()
-        for field in dataclasses.fields(value)
-    }
+    found: dict[str, object] = {"preprocess": config.preprocess}
+    for part, value in parts.items():
+        for field in dataclasses.fields(value):
+            found[f"{part}.{field.name}"] = getattr(value, field.name)
+    return found
 
 
 def test_docs_training_first_example_runs() -> None:
@@ -47,8 +49,7 @@ def test_docs_training_names_every_setting_that_official_changes() -> None:
     for made in configs.NAMED.values():
         before, after = settings(made()), settings(official(made()))
         changed |= {name for name in before if before[name] != after[name]}
-    assert changed
-    assert changed <= set(SETTINGS)
+    assert changed == set(SETTINGS) - {"video.mask"}  # of which a choice is told, not a fault
 
 
 def test_docs_training_sizes_are_those_of_the_configurations() -> None:

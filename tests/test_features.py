@@ -33,9 +33,11 @@ from tests.poison import MARK, Decoder
 torch = pytest.importorskip("torch")
 
 from reelscript.jobs.features.features import features  # noqa: E402
-from reelscript.jobs.features.table import FeaturesTable  # noqa: E402
+from reelscript.jobs.features.summary import summary  # noqa: E402
+from reelscript.jobs.features.table import About, FeaturesTable  # noqa: E402
 from reelscript.models.tvts import configs  # noqa: E402
 from reelscript.models.tvts.model import TVTS  # noqa: E402
+from reelscript.models.tvts.translate import to_layout  # noqa: E402
 from reelscript.models.tvts.weights import open_model, save, save_official  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "videos"
@@ -179,6 +181,36 @@ def test_features_of_a_released_checkpoint_are_official(released: Path, name: st
     other = features(released, EXAMPLES / name, preprocess="clean", workers=1)
     assert other.about.preprocess == "clean"
     assert np.abs(other.embeddings - found.embeddings).max() > 1e-3
+
+
+def test_features_of_released_weights_saved_as_ours_stay_official(
+    released: Path, tmp_path: Path
+) -> None:
+    save(open_model(released), tmp_path / "ours.safetensors")
+    videos = EXAMPLES / "garden.mp4"
+    wanted, found = (
+        features(checkpoint, videos, workers=1)
+        for checkpoint in (released, tmp_path / "ours.safetensors")
+    )
+    assert found.about.preprocess == "official"
+    np.testing.assert_array_equal(found.embeddings, wanted.embeddings)
+
+
+def test_features_of_clip_are_clean(tmp_path: Path, folder: Path) -> None:
+    """And those of a network that has begun with the same weights."""
+    model = TVTS(configs.debug())
+    towers = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if "time" not in name and not name.startswith("sorter.")
+    }
+    theirs = to_layout(towers, "clip")
+    torch.save(theirs, tmp_path / "clip.pt")
+    found = features(tmp_path / "clip.pt", folder / "a.mp4", workers=1)
+    assert (found.about.preprocess, found.about.frames, found.failed_share) == ("clean", 12, 0)
+    save(model, tmp_path / "ours.safetensors")
+    same = features(tmp_path / "ours.safetensors", folder / "a.mp4", workers=1)
+    np.testing.assert_allclose(found.embeddings, same.embeddings, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared media beside the project")
@@ -352,6 +384,9 @@ def test_features_go_on_with_nothing_that_was_made_another_way(
     save(model, checkpoint)
     assert batches() == 2
     checkpoint.write_bytes(ours.read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "__version__", "3.0.0")
+        assert batches() == 2
     assert batches() == 1  # the first is remembered
     assert out.exists()
 
@@ -363,8 +398,24 @@ def test_features_that_do_not_fit_into_memory_ask_for_a_smaller_batch(
         torch.empty(1 << 60)
 
     monkeypatch.setattr(np, "stack", full)
-    with pytest.raises(UsageError, match=r"a batch of 1 does not fit into memory.*--batch"):
-        Network(open_model(ours), "", "clean", "cpu", "float32").embeddings([np.zeros(1)])
+    network = Network(open_model(ours), "", "cpu", "float32")
+    said = r"a batch of 1 does not fit into memory.*--batch"
+    with pytest.raises(UsageError, match=said):
+        network.embeddings([np.zeros(1)])
+
+    def gpu_full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(np, "stack", gpu_full)
+    with pytest.raises(UsageError, match=said):
+        network.embeddings([np.zeros(1)])
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(np, "stack", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        network.embeddings([np.zeros(1)])
 
 
 # The command line.
@@ -389,6 +440,8 @@ def test_features_command_writes_the_file_and_says_how(
     assert (
         "5 of 8 videos embedded: 192 numbers each, not normalised; tiny, 12 frames, clean" in said
     )
+    about = About("tiny", "", "clean", 1, "float32", False, "")
+    assert "; tiny, 1 frame, clean" in summary(FeaturesTable(pq.read_table(out), about), out)
     assert "failed: undecodable 2, no_video 1" in said
     assert said.replace("\n", "").isprintable()
     assert pq.read_table(out).num_rows == 8
@@ -420,7 +473,7 @@ def test_features_command_exits_3_where_too_many_fail(
     [
         (["{none}", "{videos}", "-o", "{out}"], 2, "there is no checkpoint"),
         (["{text}", "{videos}", "-o", "{out}"], 1, "is no file of weights"),
-        (["{videos}", "{videos}", "-o", "{out}"], 2, "is a folder: expected a file of weights"),
+        (["{videos}", "{videos}", "-o", "{out}"], 2, "is a folder: name the file of weights in it"),
         (["{ours}", "{videos}", "-o", "s3://{none}/a.npz"], 2, "is an address"),
         (["{ours}", "{none}.parquet", "-o", "{none}.parquet"], 2, "also named as a source"),
         (["{ours}", "{none}", "-o", "{out}"], 2, "holds no sources"),
@@ -429,7 +482,12 @@ def test_features_command_exits_3_where_too_many_fail(
         (["{ours}", "{videos}", "-o", "{out}.np"], 2, "has to end in .npz or .parquet"),
         (["{ours}", "{videos}", "-o", "{out}", "--model", "b23"], 2, "did you mean 'b32'?"),
         (["{ours}", "{videos}", "-o", "{out}", "--frames", "13"], 2, "tiny takes 1 to 12"),
-        (["{ours}", "{videos}", "-o", "{out}", "--device", "cud"], 2, "did you mean 'cuda'?"),
+        (["{ours}", "{videos}", "-o", "{out}", "--device", "cud"], 2, "valid are auto, cpu, cuda"),
+        (
+            ["{ours}", "{videos}", "-o", "{out}", "--precision", "fp16"],
+            2,
+            "--precision fp16: valid are float32, bfloat16",
+        ),
         (["{ours}", "{videos}", "-o", "{out}", "--precision", "bfloat16"], 2, "is for a GPU"),
         (["{ours}", "{videos}", "-o", "{out}", "--model", "debug"], 1, "cannot be used"),
     ],

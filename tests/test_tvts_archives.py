@@ -199,6 +199,7 @@ def with_entry(content: bytes, at: int, value: bytes) -> bytes:
 
 ONE = {"weight": torch.arange(6.0).reshape(2, 3)}
 PAGE = b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title></html>"
+NO_STATE = "cannot be used: it holds no state dict, tensors by name: "
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "is empty"),
     "text": (b"The weights are to be had from the authors.\n", "is no file of weights: expected"),
@@ -209,12 +210,39 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "is no file of weights"),
     "zeros": (bytes(999), "is no file of weights"),
-    "pickle": (pickle.dumps({"weight": 1}), "that torch.save has not written"),
-    "zip": (zip_of({"readme.txt": b"hello"}), "without data.pkl"),
-    "numbers": (saved({"weight": 1}), "holds no state dict"),
-    "list": (saved(list(ONE.values())), "holds no state dict"),
-    "object": (saved({"state_dict": pathlib.PurePosixPath("a")}), "holds no state dict"),
-    "old_object": (saved({"state_dict": None}, zipped=False), "holds no state dict"),
+    "index": (
+        b'{\n  "metadata": {"total_size": 9},\n  "weight_map": {"a": "model-1.safetensors"}}',
+        "is no file of weights: it is an index of shards: join them first",
+    ),
+    "json": (b'{"width": 768}', "is no file of weights: expected"),
+    "pickle": (pickle.dumps({"weight": 1}), "cannot be used: it is a pickle that torch.save has"),
+    "zip": (zip_of({"readme.txt": b"hello"}), "cannot be used: it is a zip archive without data"),
+    "npz": (zip_of({"weight.npy": b"hello"}), "cannot be used: it is an archive of numpy's"),
+    "numbers": (saved({"weight": 1, 2: 3}), f"{NO_STATE}it has the keys weight, 2"),
+    "nothing": (saved({}), f"{NO_STATE}it is empty"),
+    "nothing_inside": (saved({"model": {}}), f"{NO_STATE}its model is empty"),
+    "many": (saved({f"k{i}": 1 for i in range(9)}), "k6, k7 and 1 more"),
+    "net": (saved({"net": ONE, "epoch": 3}), f"{NO_STATE}it has the keys net, epoch"),
+    "list": (saved(list(ONE.values())), f"{NO_STATE}it is a list"),
+    "tensor": (saved(ONE["weight"]), f"{NO_STATE}it is one tensor without a name"),
+    "module": (
+        saved(nn.Linear(2, 2)),
+        "it is a whole module (torch.nn.modules.linear.Linear); save its state_dict() instead",
+    ),
+    "module_inside": (
+        saved({"epoch": 3, "model": nn.Linear(2, 2)}, zipped=False),
+        "its model is a whole module; save its state_dict() instead",
+    ),
+    "float8": (
+        saved({**ONE, "small": torch.ones(3).to(torch.float8_e4m3fn)}),
+        "cannot be used: its tensor small is of a kind that is not read, tensor_v3",
+    ),
+    "complex": (saved({"a": torch.ones(2) * 1j}), "cannot be used: its numbers are ComplexFloat"),
+    "object": (
+        saved({"state_dict": pathlib.PurePosixPath("a")}),
+        f"{NO_STATE}its state_dict is an object, pathlib.",
+    ),
+    "old_object": (saved({"state_dict": None}, zipped=False), "its state_dict is a NoneType"),
     "compressed": (
         zip_of(members_of(saved(ONE)), zipfile.ZIP_DEFLATED),
         "data.pkl is compressed",
@@ -257,8 +285,21 @@ def test_archive_that_is_none_is_told_in_one_sentence(tmp_path: Path, name: str)
     assert "\n" not in str(caught.value)
 
 
+def test_archive_that_is_one_of_several_is_told(tmp_path: Path) -> None:
+    for name in ("model-00002-of-00003.safetensors", "pytorch_model-00001-of-00002.bin"):
+        (tmp_path / name).write_bytes(saved(ONE))
+        with pytest.raises(WeightsError, match=r"is one of several shards: join them first"):
+            read_archive(tmp_path / name)
+    (tmp_path / "model-00001-of-00001.bin").write_bytes(saved(ONE))
+    assert same(read_archive(tmp_path / "model-00001-of-00001.bin").state, ONE)
+
+
 def test_archive_that_is_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="is no file: expected a file of weights"):
+    with pytest.raises(WeightsError, match=r"is a folder: name the file of weights in it$"):
+        read_archive(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"is a folder: .* in it, such as model\.safetensors$"):
         read_archive(tmp_path)
     with pytest.raises(WeightsError, match="does not exist: expected a file of weights"):
         read_archive(tmp_path / "weights.pth")

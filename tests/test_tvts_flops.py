@@ -52,6 +52,31 @@ def test_flops_are_those_of_the_published_configurations(
     )
 
 
+@pytest.mark.parametrize(
+    ("ratio", "video", "sorting", "sorted_clip"),
+    [(0.75, 76, 12.2, 0.313), (0.0, 361, 59.7, 1.310)],
+)
+def test_flops_of_the_first_version_are_the_published_ones(
+    ratio: float, video: float, sorting: float, sorted_clip: float
+) -> None:
+    config = with_mask(configs.v1(), ratio)
+
+    once = forward_flops(config, tokens=50)
+
+    assert once.video / GIGA == pytest.approx(video, rel=5e-3)
+    assert once.text / GIGA == pytest.approx(4 * 4.29, rel=2e-3)
+    assert once.sorting / GIGA == pytest.approx(sorting, rel=4e-3)
+    assert training_flops(config, tokens=50).total / TERA == pytest.approx(sorted_clip, rel=3e-3)
+
+
+def test_flops_of_fewer_frames_are_fewer() -> None:
+    config = with_mask(configs.b16(), 0.0)
+    image = forward_flops(config, frames=1, transcripts=1)
+    clip = forward_flops(config, transcripts=1)
+    assert 12 * image.video == pytest.approx(clip.video, rel=0.05)
+    assert image.text == clip.text
+
+
 def test_stopping_at_the_frozen_blocks_saves_text_operations() -> None:
     stopped = training_flops(configs.b16())
     through = training_flops(official(configs.b16()))

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from reelscript.models.tvts import configs, names
+from reelscript.models.tvts import configs, translate
 from reelscript.models.tvts.archives import WeightsError
-from reelscript.models.tvts.layouts import layout_of
 from reelscript.models.tvts.model import TVTS
+from reelscript.models.tvts.names import layout_of
 from tests import tvts_weights_made as made
 
 PARITY = Path(os.environ.get("REELSCRIPT_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
@@ -44,7 +44,7 @@ def test_names_of_released_files_are_those_of_the_network(name: str) -> None:
     counted = tuple(sum(t.numel() for t in made.on_meta(part).values()) for part in parts)
     assert counted == PARAMETERS[name]
     config = configs.named(name)
-    state = names.from_official(made.on_meta(parts[0] | parts[1] | parts[2]), config)
+    state = translate.from_official(made.on_meta(parts[0] | parts[1] | parts[2]), config)
     assert made.shapes_of(state) == made.shapes_of(on_meta(config).state_dict())
 
 
@@ -55,9 +55,9 @@ def test_names_of_clip_are_those_of_the_network_without_time_and_sorter(
 ) -> None:
     size = made.SIZES[name]
     if layout == "clip":
-        state = names.from_clip(made.on_meta(made.clip(size)))
+        state = translate.from_clip(made.on_meta(made.clip(size)))
     else:
-        state = names.from_hf_clip(made.on_meta(made.hf_clip(size)))
+        state = translate.from_hf_clip(made.on_meta(made.hf_clip(size)))
     wanted = made.shapes_of(on_meta(configs.named(name)).state_dict())
     missing = wanted.keys() - state.keys()
     assert made.shapes_of(state) == {n: s for n, s in wanted.items() if n not in missing}
@@ -71,7 +71,7 @@ def test_names_of_tvts_are_those_of_the_network() -> None:
     shapes = made.tvts(768, 12, 16, 196, 8, 256, text)
     video = made.on_meta(made.tvts_video(768, 12, 16, 196, 8))
     assert (len(video), sum(t.numel() for t in video.values())) == (151, 86_394_624)
-    state = names.from_official(made.on_meta(shapes), configs.v1())
+    state = translate.from_official(made.on_meta(shapes), configs.v1())
     assert made.shapes_of(state) == made.shapes_of(on_meta(configs.v1()).state_dict())
 
 
@@ -86,16 +86,16 @@ def test_names_of_tvts_are_those_of_the_network() -> None:
 def test_names_official_there_and_back_is_the_same(
     state: dict[str, torch.Tensor], config: configs.TVTSConfig
 ) -> None:
-    ours = names.from_official({f"module.{n}": t for n, t in state.items()}, config)
-    assert made.same(names.to_official(ours, config), state)
+    ours = translate.from_official({f"module.{n}": t for n, t in state.items()}, config)
+    assert made.same(translate.to_official(ours, config), state)
     network = TVTS(config).state_dict()
-    again = names.from_official(names.to_official(network, config), config)
+    again = translate.from_official(translate.to_official(network, config), config)
     assert made.same(again, dict(network))
 
 
 def test_names_matrices_are_transposed_and_embeddings_unwrapped() -> None:
     state = made.toy_official()
-    ours = names.from_official(state, made.toy())
+    ours = translate.from_official(state, made.toy())
     assert torch.equal(ours["video.projection.weight"], state["video_model.proj"].T)
     assert torch.equal(ours["text.projection.weight"], state["text_projection"].T)
     assert torch.equal(ours["sorter.type_embedding"], state["pred_model.type_embed"][0])
@@ -109,7 +109,7 @@ def test_names_matrices_are_transposed_and_embeddings_unwrapped() -> None:
 @pytest.mark.parametrize("part", ["weight", "bias"])
 def test_names_of_transformers_queries_keys_values_are_stacked_in_that_order(part: str) -> None:
     state = made.filled(made.hf_clip(made.TOY))
-    ours = names.from_hf_clip(state)
+    ours = translate.from_hf_clip(state)
     for theirs, tower in (("vision_model", "video"), ("text_model", "text")):
         start = f"{theirs}.encoder.layers.1.self_attn."
         rows = [row for which in "qkv" for row in state[f"{start}{which}_proj.{part}"]]
@@ -126,7 +126,7 @@ def test_names_of_numbers_beside_the_weights_are_left_out_and_told() -> None:
         "attn_mask": torch.zeros(77, 77),
     }
     shapes = made.clip(made.TOY)
-    made_ours = names.to_ours(made.filled(shapes) | beside, "clip")
+    made_ours = translate.to_ours(made.filled(shapes) | beside, "clip")
     assert set(made_ours.dropped) == set(beside)
     assert made_ours.unexpected == ()
     assert len(made_ours.state) == len(shapes) - 1
@@ -136,14 +136,14 @@ def test_names_of_numbers_beside_the_weights_are_left_out_and_told() -> None:
 def test_names_of_no_tensor_of_the_layout_are_an_error(name: str) -> None:
     state = made.filled(made.clip(made.TOY)) | {name: torch.zeros(1)}
     with pytest.raises(WeightsError, match=re.escape(name)):
-        names.from_clip(state)
+        translate.from_clip(state)
 
 
 def test_names_of_a_tensor_that_is_there_twice_are_an_error() -> None:
     state = made.toy_official()
     state["module.text_projection"] = state["text_projection"]
     with pytest.raises(WeightsError, match=r"module\.text_projection is in the file twice"):
-        names.from_official(state, made.toy())
+        translate.from_official(state, made.toy())
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_names_of_tensors_of_another_form_are_an_error(
 ) -> None:
     state = made.toy_official() | {name: torch.zeros(shape)}
     with pytest.raises(WeightsError, match=f"{name} is .*: {said}"):
-        names.from_official(state, made.toy())
+        translate.from_official(state, made.toy())
 
 
 @pytest.mark.parametrize("shape", [(), (16, 15)])
@@ -167,7 +167,7 @@ def test_names_of_parts_that_do_not_fit_are_an_error(shape: tuple[int, ...]) -> 
     state = made.filled(made.hf_clip(made.TOY))
     state["vision_model.encoder.layers.0.self_attn.k_proj.weight"] = torch.zeros(shape)
     with pytest.raises(WeightsError, match=r"parts of video\.blocks\.0\.attention\.qkv\.weight"):
-        names.from_hf_clip(state)
+        translate.from_hf_clip(state)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,42 @@ def test_layout_is_known_by_the_names_even_if_some_are_not_there(
         assert layout_of(some[first::3]) == layout
 
 
+def open_clip(shapes: made.Shapes) -> made.Shapes:
+    """The same where the text tower is a module of its own."""
+    return {
+        name if name.startswith(("visual.", "logit")) else f"text.{name}": shape
+        for name, shape in shapes.items()
+    }
+
+
+def test_names_of_open_clip_with_a_text_tower_of_its_own_are_those_of_clip() -> None:
+    shapes = open_clip(made.clip(made.TOY))
+    assert "text.transformer.resblocks.0.ln_1.weight" in shapes
+    state = made.filled(shapes)
+    assert layout_of(state) == "clip"
+    plain = {name.removeprefix("text."): tensor for name, tensor in state.items()}
+    assert made.same(
+        translate.from_clip(state | {"text.attn_mask": torch.ones(1)}), translate.from_clip(plain)
+    )
+    with pytest.raises(WeightsError, match=r"ln_final\.weight is in the file twice"):
+        translate.from_clip(state | {"ln_final.weight": torch.ones(24)})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text.transformer.embeddings.word_embeddings.weight",
+        "visual.trunk.blocks.0.norm1.weight",
+        "visual.layer1.0.conv1.weight",
+        "visual.attnpool.k_proj.weight",
+    ],
+)
+def test_layout_of_a_clip_with_other_towers_is_an_error(name: str) -> None:
+    some = [*open_clip(made.clip(made.TOY)), f"module.{name}"]
+    with pytest.raises(WeightsError, match=rf"CLIP whose towers are .*: they have module\.{name}"):
+        layout_of(some)
+
+
 @pytest.mark.parametrize("some", [[], ["fc.weight", "layer1.0.conv1.weight"]])
 def test_layout_of_other_networks_is_an_error(some: list[str]) -> None:
     with pytest.raises(WeightsError, match=some[0] if some else "none"):
@@ -202,7 +238,7 @@ def test_layout_of_other_networks_is_an_error(some: list[str]) -> None:
 @pytest.mark.parametrize("tubelet_init", ["mean", "official"])
 def test_names_a_kernel_of_images_becomes_one_of_tubelets(tubelet_init: str) -> None:
     state = made.filled(made.mae(12, 2, 8, 9))
-    ours = names.to_ours(state, "mae", made.toy_v1(tubelet_init=tubelet_init)).state
+    ours = translate.to_ours(state, "mae", made.toy_v1(tubelet_init=tubelet_init)).state
     kernel = state["patch_embed.proj.weight"]
     image = torch.randn(1, 3, 8, 8)
     still = torch.stack([image, image], 2)  # (1, 3, 2, 8, 8)
@@ -225,6 +261,6 @@ def test_names_of_parity_data_there_and_back_are_the_same() -> None:
                 if name.startswith(starts)
             }
         config = configs.b16()
-        ours = names.from_official(state, config)
+        ours = translate.from_official(state, config)
         state.pop("text_attn_mask", None)
-        assert made.same(names.to_official(ours, config), state), path.name
+        assert made.same(translate.to_official(ours, config), state), path.name

@@ -28,7 +28,7 @@ from reelscript.models.tvts.configs import (
 )
 from reelscript.models.tvts.losses import Losses
 from reelscript.models.tvts.model import TVTS, Output
-from reelscript.models.tvts.names import from_official, to_official
+from reelscript.models.tvts.translate import from_official, to_official
 from reelscript.models.tvts.weights import load
 
 FOLDER = Path(os.environ.get("REELSCRIPT_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
@@ -87,7 +87,13 @@ class Parity:
             ),
         )
         made = official(made)
-        return replace(made, losses=replace(made.losses, precision="float32"))
+        h_form = "weight.text_attn_mask" in self.told
+        tokens = "patches_without_norm" if h_form else "all"
+        return replace(
+            made,
+            video=replace(made.video, sorted_tokens=tokens),
+            losses=replace(made.losses, precision="float32"),
+        )
 
     def model(self, dtype: torch.dtype) -> TVTS:
         model = TVTS(self.config)

@@ -36,9 +36,8 @@ def test_load_released_weights_leaves_only_the_sorting_head(model: TVTS) -> None
         weights.load(model, state)
     assert made.same(model.state_dict(), before)
     report = weights.load(model, state, require="towers")
-    assert report == weights.Report(
-        tuple(name for name in before if name.startswith("sorter.")), (), ()
-    )
+    missing = tuple(name for name in before if name.startswith("sorter."))
+    assert report == weights.Report(len(state), missing, (), ())
     after = model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in report.missing)
     assert torch.equal(model.video.cls_embedding, state["video_model.class_embedding"])
@@ -46,7 +45,7 @@ def test_load_released_weights_leaves_only_the_sorting_head(model: TVTS) -> None
 
 def test_load_training_checkpoint_sets_every_tensor(model: TVTS) -> None:
     before, state = made.copied(model), made.toy_official()
-    assert weights.load(model, state) == weights.Report((), (), ())
+    assert weights.load(model, state) == weights.Report(len(state), (), (), ())
     after = model.state_dict()
     assert not any(torch.equal(after[name], before[name]) for name in before)
     assert torch.equal(after["sorter.head.weight"], state["pred_model.head.weight"])
@@ -63,11 +62,16 @@ def test_load_each_missing_tensor_is_named_and_nothing_is_loaded(model: TVTS) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["video_model.transformer.resblocks.2.ln_1.weight", "fc.weight", "text_model.extra"]
+    ("name", "said"),
+    [
+        ("fc.weight", r"what this network has not: fc\.weight$"),
+        ("text_model.extra", r"what this network has not: text_model\.extra$"),
+        ("video_model.transformer.resblocks.2.ln_1.weight", "video.blocks is 3 and not 2"),
+    ],
 )
-def test_load_too_much_is_named_and_nothing_is_loaded(model: TVTS, name: str) -> None:
+def test_load_too_much_is_named_and_nothing_is_loaded(model: TVTS, name: str, said: str) -> None:
     before, state = made.copied(model), made.toy_official()
-    with pytest.raises(WeightsError, match=f"what this network has not: {re.escape(name)}$"):
+    with pytest.raises(WeightsError, match=said):
         weights.load(model, state | {name: torch.ones(16)})
     assert made.same(model.state_dict(), before)
 
@@ -82,12 +86,23 @@ def test_load_part_of_a_sorting_head_is_an_error(model: TVTS) -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("video_model.proj", (16, 9), r"video\.projection\.weight \(9, 16\) and not \(8, 16\)"),
-        ("video_model.temporal_embedding", (8, 16), r"time_embedding \(8, 16\) and not \(12, 16\)"),
+        ("video_model.proj", (16, 9), r"not of 'toy': embed_dim is 9 and not 8$"),
+        (
+            "video_model.temporal_embedding",
+            (8, 16),
+            r"not of 'toy': video\.frames is 8 and not 12$",
+        ),
         (
             "video_model.positional_embedding",
             (17, 16),
-            r"the image size differs: the weights are for 16 patches, .* 9 of 8 px \(24 px\)",
+            r"not of 'toy': video\.image_px is 32 and not 24$",
+        ),
+        # What shows in one tensor alone is told in the names and shapes of the file.
+        ("text_projection", (25, 8), r"size: text_projection is \(25, 8\) and not \(24, 8\)$"),
+        (
+            "pred_model.type_embed",
+            (1, 3, 8),
+            r"size: pred_model\.type_embed is \(1, 3, 8\) and not \(1, 2, 8\)$",
         ),
     ],
 )
@@ -114,7 +129,7 @@ def test_load_numbers_that_are_not_finite_are_named(model: TVTS, bad: float) -> 
 def test_load_whole_numbers_are_no_weights(model: TVTS) -> None:
     state = made.toy_official()
     state["text_projection"] = state["text_projection"].to(torch.int64)
-    with pytest.raises(WeightsError, match=r"text\.projection\.weight holds torch\.int64"):
+    with pytest.raises(WeightsError, match=r"text_projection holds torch\.int64"):
         weights.load(model, state)
 
 
@@ -256,8 +271,10 @@ def test_save_that_fails_leaves_what_was_there(
         write(model, file)
     assert file.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(WeightsError, match="cannot be written"):
-        write(model, tmp_path / "no" / "such" / "folder")
+    with pytest.raises(WeightsError, match=r"/no/such cannot be written: there is no folder .*no$"):
+        write(model, tmp_path / "no" / "such")
+    with pytest.raises(WeightsError, match=r"cannot be written: it is a folder$"):
+        write(model, tmp_path)
 
 
 @pytest.mark.parametrize("name", made.SIZES)
@@ -303,7 +320,7 @@ def test_open_needs_the_configuration_of_sizes_without_a_name(tmp_path: Path) ->
     with pytest.raises(ValueError, match="did you mean 'b32'"):
         weights.open_model(file, "b23")
     model = weights.open_model(file, made.toy())
-    assert model.config == made.toy()
+    assert model.config == dataclasses.replace(made.toy(), preprocess="official")
 
 
 @pytest.mark.parametrize("config", ["", "[]", "{}", "[" * 100_000, '{"name": "toy"}', "width"])
@@ -327,10 +344,172 @@ def test_open_takes_no_memory_for_what_a_configuration_claims(tmp_path: Path) ->
         weights.open_model(file)
 
 
-def test_open_clip_without_training_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shapes", [made.clip(made.TOY), made.hf_clip(made.TOY)])
+def test_open_clip_embeds_frames_without_regard_to_their_order(
+    tmp_path: Path, shapes: made.Shapes
+) -> None:
+    state = {name: tensor * 0.3 for name, tensor in made.filled(shapes).items()}
+    torch.save(state, tmp_path / "clip.pt")
+    model = weights.open_model(tmp_path / "clip.pt", made.toy())
+    assert model.config.preprocess == "clean"
+    loaded = TVTS(made.toy())
+    weights.load(loaded, state, require="clip")
+    for name, tensor in model.state_dict().items():
+        if not re.search(r"time_attention\.qkv|sorter", name):  # drawn anew for each
+            assert torch.equal(tensor, loaded.state_dict()[name]), name
+    frames = torch.randn(2, 5, 3, 24, 24)
+    with torch.no_grad():
+        forth, back = model.video(frames).embedding, model.video(frames.flip(1)).embedding
+        other = model.video(frames[:, :4]).embedding
+    torch.testing.assert_close(forth, back)
+    assert (forth - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        (made.mae(12, 2, 8, 9), "MAE's image encoder alone, .*; they embed no video"),
+        (made.distilbert(12, 2, 30, 20), "DistilBERT alone, .*; they embed no video"),
+    ],
+)
+def test_open_what_one_tower_begins_with_is_an_error(
+    tmp_path: Path, shapes: made.Shapes, said: str
+) -> None:
+    torch.save(made.filled(shapes), tmp_path / "one.pt")
+    with pytest.raises(WeightsError, match=rf"one\.pt cannot be used: .*{said}"):
+        weights.open_model(tmp_path / "one.pt", made.toy_v1())
+
+
+def test_open_initialises_what_the_file_lacks(tmp_path: Path, model: TVTS) -> None:
+    """Memory that was never written to holds anything: here it is what is not a number."""
+    weights.save_official(model, tmp_path / "released.pth")
     torch.save(made.filled(made.clip(made.TOY)), tmp_path / "clip.pt")
-    with pytest.raises(WeightsError, match=r"clip\.pt cannot be used: the weights lack video\."):
-        weights.open_model(tmp_path / "clip.pt", made.toy())
+    torch.use_deterministic_algorithms(True)  # fills empty tensors with NaN
+    try:
+        assert torch.empty(1).isnan()
+        for name in ("released.pth", "clip.pt"):
+            opened = weights.open_model(tmp_path / name, made.toy())
+            assert all(torch.isfinite(tensor).all() for tensor in opened.state_dict().values())
+            head = opened.sorter.blocks[0].attention.qkv.weight
+            assert 0.01 < head.std() < 1
+            assert dict(opened.named_buffers()).keys() <= opened.state_dict().keys()
+            for ours, wanted in zip(opened.parameters(), model.parameters(), strict=True):
+                assert ours.requires_grad == wanted.requires_grad
+                assert not ours.is_meta
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_open_initialises_little_that_is_loaded(
+    tmp_path: Path, model: TVTS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.save_official(model, tmp_path / "released.pth")
+    drawn = 0
+
+    def noted(draw: Any) -> Any:
+        def counted(tensor: torch.Tensor, *how: Any, **named: Any) -> torch.Tensor:
+            nonlocal drawn
+            drawn += tensor.numel()
+            return draw(tensor, *how, **named)
+
+        return counted
+
+    for name in ("normal_", "uniform_"):
+        monkeypatch.setattr(torch.Tensor, name, noted(getattr(torch.Tensor, name)))
+    TVTS(made.toy())
+    assert drawn > sum(parameter.numel() for parameter in model.parameters())
+    drawn = 0
+    weights.open_model(tmp_path / "released.pth", made.toy())
+    assert 0 < drawn <= 2 * sum(parameter.numel() for parameter in model.sorter.parameters())
+
+
+@pytest.mark.parametrize(
+    ("write", "told", "found"),
+    [
+        (weights.save, "official", "official"),
+        (weights.save, "clean", "clean"),
+        (weights.save_official, "official", "official"),
+    ],
+)
+def test_open_knows_how_frames_were_made(
+    model: TVTS, tmp_path: Path, write: Any, told: Any, found: str
+) -> None:
+    model.config = dataclasses.replace(model.config, preprocess=told)
+    write(model, tmp_path / "model")
+    assert weights.open_model(tmp_path / "model", made.toy()).config.preprocess == found
+    again = weights.open_model(tmp_path / "model", made.toy())
+    weights.save(again, tmp_path / "again.safetensors")
+    assert weights.open_model(tmp_path / "again.safetensors").config.preprocess == found
+
+
+def test_load_report_is_shown_by_groups(model: TVTS) -> None:
+    shapes = made.clip(made.TOY)
+    shown = str(weights.load(model, made.filled(shapes), require="clip"))
+    assert shown == (
+        f"{len(shapes) - 1} tensors loaded; as initialised: sorting head (29), "
+        "attention over time (12), time embedding; left out of the file: logit_scale"
+    )
+    state = made.toy_official()
+    assert str(weights.load(model, state)) == f"{len(state)} tensors loaded"
+    model = TVTS(made.toy(time_attention_init="space_copy"))
+    shown = str(weights.load(model, made.filled(made.clip(made.TOY)), require="clip"))
+    assert "copied from what was loaded: attention over time (12);" in shown
+    v1 = TVTS(made.toy_v1())
+    shown = str(weights.load(v1, made.filled(made.mae(12, 2, 8, 9)), require="clip"))
+    assert "text tower (28)" in shown
+    assert "projection of video (2)" in shown
+
+
+@pytest.mark.parametrize(
+    ("require", "said"),
+    [("tower", "did you mean 'towers'"), ("any", "there are all, towers, clip")],
+)
+def test_load_another_requirement_is_an_error(model: TVTS, require: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        weights.load(model, made.toy_official(), require=require)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"video_model.proj": 3}, "'video_model.proj' is a int: expected a state dict"),
+        ({"state_dict": {}}, "'state_dict' is a dict: expected a state dict"),
+        ({3: torch.ones(1)}, "3 is a Tensor: expected a state dict"),
+    ],
+)
+def test_load_what_is_no_state_dict_is_an_error(model: TVTS, state: Any, said: str) -> None:
+    with pytest.raises(WeightsError, match=said):
+        weights.load(model, state)
+
+
+def test_load_numbers_too_large_for_the_network_are_named() -> None:
+    model, state = TVTS(made.toy()).half(), made.toy_official()
+    before = made.copied(model)
+    weights.load(model, state)
+    state["pred_model.head.bias"][0] = 1e6
+    with pytest.raises(WeightsError, match=r"head\.bias holds .* not finite as torch\.float16"):
+        weights.load(model, state)
+    assert not made.same(model.state_dict(), before)
+
+
+def test_load_weights_of_another_named_network_tells_the_sizes() -> None:
+    small = dataclasses.replace(made.TOY, patch=4, patches=36)
+    state = made.filled(made.official_video(small) | made.official_text(small))
+    with pytest.raises(WeightsError, match=r"not of 'toy': video\.patch_px is 4 and not 8$"):
+        weights.load(TVTS(made.toy()), state, require="towers")
+
+
+def test_sizes_are_told_without_putting_parts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queries, keys and values of transformers' CLIP are half of its bytes."""
+    put_together = torch.cat
+
+    def noted(parts: list[torch.Tensor]) -> torch.Tensor:
+        assert all(part.is_meta for part in parts)
+        return put_together(parts)
+
+    monkeypatch.setattr(torch, "cat", noted)
+    sizes = sizes_of(made.filled(made.hf_clip(made.TOY)))
+    assert (sizes["video.width"], sizes["text.width"], sizes["video.blocks"]) == (16, 24, 2)
 
 
 def test_load_transformers_clip_computes_what_transformers_computes() -> None:

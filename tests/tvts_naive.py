@@ -51,6 +51,8 @@ def tiny(video: Mapping[str, Any] | None = None, **text: Any) -> TVTSConfig:
         "frozen_blocks": 0,
     }
     unprojected = sizes.get("sorted_tokens") == "unprojected"
+    if unprojected:  # both towers of TVTS hand over what they have not projected
+        words |= {"kind": "distilbert", "width": sizes["width"], "heads": sizes["heads"]}
     return TVTSConfig(
         name="tiny",
         embed_dim=8,

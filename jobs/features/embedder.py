@@ -137,7 +137,8 @@ class Embedder:
             [v.video_id, v.location.encode("utf-8", "surrogatepass").hex(), v.signature]
             for v in videos
         ]
-        return digest([self.about.texts(), self.network.device, self.sampling.version, exact])
+        computing = [self.network.device, self.network.torch_version]
+        return digest([self.about.texts(), computing, self.sampling.version, exact])
 
 
 def _plain(row: Features) -> dict[str, Any]:

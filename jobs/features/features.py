@@ -58,7 +58,7 @@ def features(
     """Returns one row a source with the embedding of its middle frames.
 
     Args:
-        checkpoint: a released TVTSv2 checkpoint, or one of ours.
+        checkpoint: a released TVTSv2 checkpoint, one of ours, or CLIP's weights.
         videos: files, folders, globs, URLs, or lists of them.
         out: `.npz` or `.parquet` file to write as well; None: none.
         preprocess: `official` or `clean`; None: what the checkpoint was trained with.
@@ -96,7 +96,7 @@ def features(
     sampling = SampleFrames(
         count=network.frames(frames),
         image_px=network.config.video.image_px,
-        preprocess=preprocess or network.preprocess,  # type: ignore[arg-type]
+        preprocess=preprocess or network.config.preprocess,  # type: ignore[arg-type]
     )
     about = About(
         model=one_line(network.config.name, 60),  # a checkpoint may say anything

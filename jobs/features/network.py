@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reelscript.models.tvts.configs import NAMED, TVTSConfig
-from reelscript.models.tvts.frames import PREPROCESSING, pillow
+from reelscript.models.tvts.frames import pillow
 from reelscript.pipeline.errors import DataError, UsageError, nearest
 from reelscript.pipeline.store import sha256_of_file
 from reelscript.schemas.text import one_line
 
 if TYPE_CHECKING:
     from reelscript.models.tvts.model import TVTS
-    from reelscript.models.tvts.weights import Checkpoint
 
 DEVICES, PRECISIONS = ("auto", "cpu", "cuda"), ("float32", "bfloat16")
-RELEASED = ("tvtsv2", "tvts")  # layouts of published weights
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,12 @@ class Network:
     Attributes:
         model: in evaluation mode, on `device`.
         sha256: of the checkpoint's file.
-        preprocess: what it was trained with, `official` or `clean`.
         device: `cpu` or `cuda`.
         precision: that of matrix products; all else, and the parameters, are float32.
     """
 
     model: TVTS
     sha256: str
-    preprocess: str
     device: str
     precision: str
 
@@ -61,11 +57,20 @@ class Network:
                 frames = torch.from_numpy(np.stack(clips)).to(self.device)  # (B, T, 3, px, px)
                 return np.asarray(self.model.video(frames).embedding.float().cpu().numpy())
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise  # on a CPU torch has no error of its own for it
+            # On a CPU torch has no error of its own for it.
+            known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not known and "DefaultCPUAllocator" not in str(error):
+                raise
             raise UsageError(
                 f"a batch of {len(clips)} does not fit into memory: give a smaller --batch"
             ) from error
+
+    @property
+    def torch_version(self) -> str:
+        """What computes the embeddings."""
+        import torch
+
+        return str(torch.__version__)
 
     def frames(self, asked: int | None) -> int:
         """Returns how many frames a clip has: as many as asked, else as many as it was made for.
@@ -98,7 +103,10 @@ def open_network(checkpoint: str | Path, model: str | None, device: str, precisi
     """
     path, shown = Path(checkpoint), one_line(str(checkpoint), 200)
     if path.is_dir():
-        raise UsageError(f"the checkpoint {shown} is a folder: expected a file of weights")
+        raise UsageError(
+            f"the checkpoint {shown} is a folder: name the file of weights in it, "
+            "such as model.safetensors"
+        )
     if not path.is_file():
         raise UsageError(f"there is no checkpoint {shown}")
     if model is not None and model not in NAMED:
@@ -106,7 +114,7 @@ def open_network(checkpoint: str | Path, model: str | None, device: str, precisi
     try:
         import torch
 
-        from reelscript.models.tvts.weights import open_model, read
+        from reelscript.models.tvts.weights import open_model
 
         pillow()  # else every video would fail for it
     except ImportError as error:
@@ -115,33 +123,20 @@ def open_network(checkpoint: str | Path, model: str | None, device: str, precisi
         ) from error
     chosen = _device(device, precision, torch.cuda.is_available())
     try:
-        held = read(path)
-        made = open_model(held, model).to(chosen)
+        made = open_model(path, model).to(chosen)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: no memory
         raise DataError(one_line(str(error), 600)) from error
-    return Network(made, sha256_of_file(path), preprocess_of(held), chosen, precision)
+    return Network(made, sha256_of_file(path), chosen, precision)
 
 
 def _device(asked: str, precision: str, has_gpu: bool) -> str:
     """Returns `cpu` or `cuda`. Raises UsageError."""
     for option, value, valid in (("device", asked, DEVICES), ("precision", precision, PRECISIONS)):
         if value not in valid:
-            raise UsageError(f"--{option} {one_line(value, 60)}: {nearest(value, valid)}")
+            raise UsageError(f"--{option} {one_line(value, 60)}: valid are {', '.join(valid)}")
     if asked == "cuda" and not has_gpu:
         raise UsageError("--device cuda: torch finds no GPU; give --device cpu")
     device = "cuda" if has_gpu and asked != "cpu" else "cpu"
     if precision == "bfloat16" and device == "cpu":
         raise UsageError("--precision bfloat16 is for a GPU: on a CPU it is slower than float32")
     return device
-
-
-def preprocess_of(held: Checkpoint) -> str:
-    """Returns the preprocessing that a checkpoint was trained with.
-
-    One of ours says so in its metadata (`preprocess`), else it is `clean`. Released TVTS and TVTSv2
-    weights are `official`; CLIP's own want CLIP's, which `clean` is.
-    """
-    said = held.metadata.get("preprocess")
-    if said in PREPROCESSING:
-        return str(said)
-    return "official" if held.layout in RELEASED else "clean"

@@ -16,9 +16,10 @@ def summary(made: FeaturesTable, out: str | Path) -> str:
     about, kept, failed = made.about, made.kept.num_rows, made.failed
     length = "of length 1" if about.normalised else "not normalised"
     size = made.table.schema.field("embedding").type.list_size
+    frames = f"{about.frames} frame{'s' if about.frames != 1 else ''}"
     lines = [
         f"{kept} of {made.table.num_rows} videos embedded: {size} numbers each, {length}; "
-        f"{about.model}, {about.frames} frames, {about.preprocess} preprocessing; written to "
+        f"{about.model}, {frames}, {about.preprocess} preprocessing; written to "
         f"{one_line(str(out), 200)}"
     ]
     if failed.num_rows:

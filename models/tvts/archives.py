@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -21,11 +22,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from reelscript.models.tvts.pickles import read_pickle
-from reelscript.models.tvts.storages import Storages, itemsizes, named_tensors
+from reelscript.models.tvts.storages import (
+    OtherContentError,
+    Storages,
+    itemsizes,
+    named_tensors,
+)
 
+JOIN = "with save_pretrained and a max_shard_size above their sum"
 # The first two pickles of an older file.
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
+_SHARD = re.compile(r".*-\d{5}-of-(?!00001)\d{5}\..*")  # names that transformers gives
+_HEAD = 4096  # bytes that tell what else a file is
 _SENTENCE = 1000  # characters of a message
 
 
@@ -59,13 +68,14 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     Of a checkpoint with several parts, these are the tensors of its state dict.
 
     Raises:
-        WeightsError: there is no such file, it is no file of weights, or it is damaged.
+        WeightsError: there is no such file, it is no whole file of weights, or it is damaged.
     """
     file = Path(path)
     try:
         if not file.is_file():
-            what = "is no file" if file.exists() else "does not exist"
-            raise WeightsError(f"{file} {what}: expected a file of weights")
+            raise WeightsError(f"{file} {_missing(file)}")
+        if _SHARD.fullmatch(file.name):
+            raise WeightsError(f"{file} is one of several shards: join them first, {JOIN}")
         with file.open("rb") as stream:
             head = stream.read(64)
             if not head:
@@ -82,9 +92,21 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         raise WeightsError(f"{file} cannot be read: {error}") from error
     except WeightsError:
         raise
+    except OtherContentError as error:
+        raise WeightsError(f"{file} cannot be used: {error}") from error
     except (ValueError, RuntimeError, zipfile.BadZipFile, struct.error) as error:
         raise WeightsError(f"{file} is cut off or damaged: {error}") from error
-    raise WeightsError(f"{file} is no file of weights: {_looks_like(head)}")
+    raise WeightsError(f"{file} is no file of weights: {_looks_like(data[:_HEAD])}")
+
+
+def _missing(path: Path) -> str:
+    """Returns what is wrong with a place that is no file."""
+    if not path.is_dir():
+        what = "is no file" if path.exists() else "does not exist"
+        return f"{what}: expected a file of weights"
+    held = sorted(f.name for f in path.iterdir() if f.suffix in (".safetensors", ".bin", ".pth"))
+    hint = f", such as {held[0]}" if held else ""
+    return f"is a folder: name the file of weights in it{hint}"
 
 
 def _looks_like(head: bytes) -> str:
@@ -93,6 +115,8 @@ def _looks_like(head: bytes) -> str:
         return "it is a web page, which a refused download leaves behind"
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS, whose content was not fetched"
+    if start.startswith(b"{") and b'"weight_map"' in head:
+        return f"it is an index of shards: join them first, {JOIN}"
     return "expected safetensors or a file that torch.save wrote"
 
 
@@ -110,12 +134,14 @@ def _read_zip(path: Path, data: mmap.mmap) -> dict[str, Tensor]:
         members = {member.filename: member for member in archive.infolist()}
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if not pickles:
-        raise ValueError("a zip archive without data.pkl, which torch.save writes")
+        arrays = any(name.endswith(".npy") for name in members)
+        what = "an archive of numpy's" if arrays else "a zip archive without data.pkl"
+        raise OtherContentError(f"it is {what}: expected safetensors or what torch.save writes")
     root = min(pickles, key=len).removesuffix("data.pkl")
     where = {name: _place(member, data) for name, member in _used(members, root).items()}
     start, size = where.get(f"{root}byteorder", (0, 0))
     if size and data[start : start + size] != b"little":
-        raise ValueError("its numbers are big-endian")
+        raise OtherContentError("its numbers are big-endian")
     start, size = where[f"{root}data.pkl"]
     held = read_pickle(io.BytesIO(data[start : start + size]))
     places = {name.removeprefix(f"{root}data/"): place for name, place in where.items()}
@@ -135,7 +161,9 @@ def _place(member: zipfile.ZipInfo, data: mmap.mmap) -> tuple[int, int]:
     """Returns where a member's bytes begin in the file, and how many there are."""
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
         # torch.save never compresses; a small file that unpacks to a huge one is refused so.
-        raise ValueError(f"its member {member.filename} is compressed, which torch.save never does")
+        raise OtherContentError(
+            f"its member {member.filename} is compressed, which torch.save never does"
+        )
     head = data[member.header_offset : member.header_offset + 30]
     signature, name, extra = struct.unpack("<4s22xHH", head)
     start = member.header_offset + 30 + name + extra
@@ -146,10 +174,10 @@ def _place(member: zipfile.ZipInfo, data: mmap.mmap) -> tuple[int, int]:
 
 def _read_legacy(data: mmap.mmap) -> dict[str, Tensor]:
     if read_pickle(data) != _LEGACY_MAGIC or read_pickle(data) != _LEGACY_VERSION:
-        raise ValueError("a pickle that torch.save has not written")
+        raise OtherContentError("it is a pickle that torch.save has not written")
     system = read_pickle(data)
     if not (isinstance(system, dict) and system.get("little_endian") is True):
-        raise ValueError("its numbers are not little-endian")
+        raise OtherContentError("its numbers are not little-endian")
     held, keys = read_pickle(data), read_pickle(data)
     places = Storages(data, {})
     at = data.tell()

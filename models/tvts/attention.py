@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MOST_SEQUENCES, MOST_PLACES, KERNEL_ROWS = 2**16 - 1, 2**31 - 1, 128
 
-class Attention(nn.Module):
-    """Every token attends to every token, or to those before it.
 
-    Softmax(q k^T / sqrt(e)) v (Vaswani et al. 2017, section 3.2.1), with queries, keys and values
-    from one linear layer, in that order.
+class HeadsApart(nn.Module):
+    """What both kinds of attention share: queries, keys and values of all heads, and the way back.
 
     Args:
         width: D.
@@ -28,8 +27,17 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width)  # queries first, then keys, then values
         self.projection = nn.Linear(width, width)
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns queries, keys and values of all tokens: (B, L, h, e) each."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        return q, k, v
+
+
+class Attention(HeadsApart):
+    """Every token attends to every token, or to those before it."""
 
     def forward(self, x: Tensor, *, last: int | None = None, causal: bool = False) -> Tensor:
         """Returns what the tokens gather.
@@ -48,11 +56,6 @@ class Attention(nn.Module):
             q, k, v = self._few_queries(x, last)
         return self.projection(attend(q, k, v, causal=causal).flatten(-2))
 
-    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns queries, keys and values of all tokens: (B, L, h, e) each."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        return q, k, v
-
     def _few_queries(self, x: Tensor, last: int) -> tuple[Tensor, Tensor, Tensor]:
         width = x.shape[-1]
         weight, bias = self.qkv.weight, self.qkv.bias
@@ -62,7 +65,7 @@ class Attention(nn.Module):
         return q.unflatten(-1, (self.heads, -1)), k, v
 
 
-class DividedAttention(Attention):
+class DividedAttention(HeadsApart):
     """Patches attend within their time step, or at their place over time; CLS attends to all.
 
     A patch also attends to the CLS, which is one for the whole clip. This is the divided attention
@@ -79,7 +82,7 @@ class DividedAttention(Attention):
         super().__init__(width, heads)
         self.over = over
 
-    def divided(self, x: Tensor, times: int) -> Tensor:
+    def forward(self, x: Tensor, times: int) -> Tensor:
         """Returns what the tokens gather: (B, 1 + T * n, D), as `x` is.
 
         Args:
@@ -113,11 +116,41 @@ class DividedAttention(Attention):
 
 def cls_and_patches(y: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the first row and the others of (B, 1 + T * n, ...)."""
-    cls, patches = y.split([1, y.shape[1] - 1], dim=1)  # one copy backwards; two slices make four
+    cls, patches = y.split([1, y.shape[1] - 1], dim=1)
     return cls, patches
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
-    """Returns softmax(q k^T / sqrt(e)) v for (B, L, h, e) each; k and v may have another L."""
+    """Returns softmax(q k^T / sqrt(e)) v (Vaswani et al. 2017, section 3.2.1).
+
+    Args:
+        q: queries (B, L, h, e).
+        k: keys (B, M, h, e).
+        v: values (B, M, h, e).
+        causal: whether a query sees only keys up to its own place.
+
+    Returns:
+        (B, L, h, e).
+    """
     q, k, v = (y.transpose(1, 2) for y in (q, k, v))  # (B, h, L, e)
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
+    few = _sequences_a_call(q)
+    if q.shape[0] <= few:
+        gathered = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    else:
+        parts = zip(q.split(few), k.split(few), v.split(few), strict=True)
+        gathered = torch.cat(
+            [functional.scaled_dot_product_attention(*part, is_causal=causal) for part in parts]
+        )
+    return gathered.transpose(1, 2)
+
+
+def _sequences_a_call(q: Tensor) -> int:
+    """Returns how many sequences (B, h, L, e) one call of the GPU kernels may have.
+
+    Attention over time makes one sequence of every patch. Kernels count sequences in 16 bits
+    (https://github.com/pytorch/pytorch/issues/142228), and places in a buffer, whose rows are
+    rounded up to 128, in 31.
+    """
+    _, heads, length, width = q.shape
+    rounded = -(-length // KERNEL_ROWS) * KERNEL_ROWS
+    return max(1, min(MOST_SEQUENCES, MOST_PLACES // (heads * rounded * width)))

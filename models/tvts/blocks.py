@@ -5,8 +5,8 @@ Shapes: B clips or texts, L tokens, D width, T time steps.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from reelscript.models.tvts.attention import Attention, DividedAttention
 from reelscript.models.tvts.configs import Activation
@@ -20,7 +20,7 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the activation of each element, shaped as `x`."""
-        return functional.silu(1.702 * x) / 1.702  # silu(y) = y * sigmoid(y), in one pass
+        return x * torch.sigmoid(1.702 * x)
 
 
 class MLP(nn.Module):
@@ -52,8 +52,6 @@ class Block(nn.Module):
         norm_eps: of the LayerNorms.
     """
 
-    attention: Attention
-
     def __init__(self, width: int, heads: int, activation: Activation, norm_eps: float) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(width, eps=norm_eps)
@@ -77,7 +75,7 @@ class Block(nn.Module):
         return y + self.mlp(self.norm_mlp(y))
 
 
-class DividedBlock(Block):
+class DividedBlock(nn.Module):
     """Attention over time, then over space, then an MLP.
 
     ```
@@ -94,16 +92,17 @@ class DividedBlock(Block):
         norm_eps: of the LayerNorms.
     """
 
-    attention: DividedAttention
-
     def __init__(self, width: int, heads: int, activation: Activation, norm_eps: float) -> None:
-        super().__init__(width, heads, activation, norm_eps)
-        self.attention = DividedAttention(width, heads, "space")
+        super().__init__()
         self.norm_time = nn.LayerNorm(width, eps=norm_eps)
         self.time_attention = DividedAttention(width, heads, "time")
+        self.norm_attention = nn.LayerNorm(width, eps=norm_eps)
+        self.attention = DividedAttention(width, heads, "space")
+        self.norm_mlp = nn.LayerNorm(width, eps=norm_eps)
+        self.mlp = MLP(width, activation)
 
-    def divided(self, x: Tensor, times: int) -> Tensor:
+    def forward(self, x: Tensor, times: int) -> Tensor:
         """Returns the tokens after the block, (B, 1 + T * n, D), for those before and T."""
-        over_time = self.time_attention.divided(self.norm_time(x), times)
-        y = x + self.attention.divided(self.norm_attention(x + over_time), times)
+        over_time = self.time_attention(self.norm_time(x), times)
+        y = x + self.attention(self.norm_attention(x + over_time), times)
         return y + self.mlp(self.norm_mlp(y))

@@ -6,14 +6,15 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
 from reelscript.models.tvts.archives import WeightsError, read_archive
 from reelscript.models.tvts.configs import TVTSConfig
 from reelscript.models.tvts.export import FORMAT
-from reelscript.models.tvts.layouts import layout_of
 from reelscript.models.tvts.name_tables import Layout
+from reelscript.models.tvts.names import layout_of
 from reelscript.models.tvts.sizes import config_of
 
 
@@ -34,6 +35,18 @@ class Checkpoint:
     config: TVTSConfig | None
     metadata: dict[str, str] = field(default_factory=dict)
     source: str = "the checkpoint"
+
+    @property
+    def preprocess(self) -> Literal["official", "clean"] | None:
+        """How frames were made that the weights were trained with; None: nothing says it.
+
+        Ours say it. The released weights, and what `save_official` wrote in their layout, are taken
+        to be `official`; CLIP's own want CLIP's, which `clean` is.
+        """
+        if self.layout == "ours":
+            told = self.metadata.get("format") == FORMAT and self.config
+            return told.preprocess if told else None
+        return "official" if self.layout in ("tvtsv2", "tvts") else "clean"
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:

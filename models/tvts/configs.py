@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Activation = Literal["quick_gelu", "gelu"]
 
@@ -78,7 +79,7 @@ class VideoConfig:
     @property
     def kept_patches(self) -> int:
         """How many patches of a frame training keeps: rounded down."""
-        return int(self.patches * (1 - self.mask_ratio) + 1e-9)  # 256 * (1 - 0.75) is 64, not 63
+        return int(self.patches * (1 - self.mask_ratio) + 1e-9)  # 100 * (1 - 0.9) is 9.99...98
 
     @property
     def times(self) -> int:
@@ -162,6 +163,9 @@ class TVTSConfig:
     Attributes:
         name: of the configuration.
         embed_dim: size of the embeddings that video and text share.
+        preprocess: how frames are made into what the network is given (`models.tvts.frames`);
+            weights want what they were trained with. `clean`: as CLIP has it, antialiased, CLIP's
+            statistics; `official`: nearest pixels and ImageNet's statistics.
         video: the video tower.
         text: the text tower.
         sorting: the sorting head.
@@ -174,6 +178,7 @@ class TVTSConfig:
     text: TextConfig
     sorting: SortingConfig
     losses: LossConfig = field(default_factory=LossConfig)
+    preprocess: Literal["official", "clean"] = "clean"
 
     def __post_init__(self) -> None:
         check(self)
@@ -193,7 +198,7 @@ class TVTSConfig:
         parts["losses"] = LossConfig
         try:
             made = {name: kind(**told[name]) for name, kind in parts.items()}
-            return cls(name=str(told["name"]), embed_dim=told["embed_dim"], **made)
+            return cls(**(dict(told) | made))
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is no TVTS configuration: {error}") from error
 
@@ -296,29 +301,31 @@ def named(name: str) -> TVTSConfig:
 
 def official(config: TVTSConfig) -> TVTSConfig:
     """Returns the same network with every doubtful choice as in the released code."""
-    # Two forms were released: the H/14's, which is the one with GELU, and that of the B sizes.
-    unnormed = config.video.activation == "gelu" and config.video.attention == "divided"
+    is_h14 = config.name == "h14"  # the only one released in that form
     video = dataclasses.replace(
         config.video,
-        sorted_tokens="patches_without_norm" if unnormed else config.video.sorted_tokens,
+        sorted_tokens="patches_without_norm" if is_h14 else config.video.sorted_tokens,
         time_attention_init="official",
         time_embedding_init="zero" if config.video.attention == "joint" else "official",
         tubelet_init="official",
     )
     text = dataclasses.replace(config.text, frozen_embeddings="official")
     losses = dataclasses.replace(config.losses, gather="official", precision="official")
-    return dataclasses.replace(config, video=video, text=text, losses=losses)
+    return dataclasses.replace(config, video=video, text=text, losses=losses, preprocess="official")
 
 
 def check(config: TVTSConfig) -> None:
-    """Raises ValueError, with one sentence, for sizes that make no network."""
+    """Raises ValueError, with one sentence, for what makes no network."""
     video, text, sorting = config.video, config.text, config.sorting
+    parts = {"video.": video, "text.": text, "sorting.": sorting, "losses.": config.losses}
+    for name, part in {"": config, **parts}.items():
+        _check_values(name, part)
     for what, width, heads in (
         ("video", video.width, video.heads),
         ("text", text.width, text.heads),
         ("sorting", sorting.width, sorting.heads),
     ):
-        if heads < 1 or width % heads:
+        if width % heads:
             raise ValueError(f"{what}.heads is {heads}: it has to divide {what}.width, {width}")
     if video.image_px % video.patch_px:
         raise ValueError(
@@ -343,11 +350,34 @@ def check(config: TVTSConfig) -> None:
         raise ValueError(
             f"text.frozen_blocks is {text.frozen_blocks}: expected 0 to text.blocks, {text.blocks}"
         )
-    tokens = video.width if video.sorted_tokens == "unprojected" else config.embed_dim
-    if sorting.width != tokens:
-        raise ValueError(
-            f"sorting.width is {sorting.width}: the towers hand over tokens of {tokens}"
-        )
+    tokens = {
+        "video": video.width if video.sorted_tokens == "unprojected" else config.embed_dim,
+        "text": text.width if text.kind == "distilbert" else config.embed_dim,
+    }
+    for tower, size in tokens.items():
+        if sorting.width != size:
+            raise ValueError(
+                f"sorting.width is {sorting.width}: the {tower} tower hands over tokens of {size}"
+            )
+
+
+def _check_values(prefix: str, part: object) -> None:
+    """Raises ValueError for a word that is none of a setting's, and for sizes below 1."""
+    kinds = get_type_hints(type(part))
+    for setting in dataclasses.fields(part):  # type: ignore[arg-type]
+        name, value, kind = setting.name, getattr(part, setting.name), kinds[setting.name]
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            valid = get_args(kind)
+            close = difflib.get_close_matches(str(value), valid, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(valid)}"
+            raise ValueError(f"{prefix}{name} is {value!r}; {hint}")
+        least = 0 if name == "frozen_blocks" else 1
+        if kind is int and (type(value) is not int or value < least):
+            raise ValueError(f"{prefix}{name} is {value!r}: expected a whole number from {least}")
+        if kind is float and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ValueError(f"{prefix}{name} is {value!r}: expected a number from 0")
+        if name == "temperature" and not value:
+            raise ValueError(f"{prefix}{name} is 0: similarities are divided by it")
 
 
 def _base(name: str, patch_px: int, mask_ratio: float) -> TVTSConfig:

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from reelscript.models.tvts.archives import WeightsError
-from reelscript.models.tvts.layouts import plain
 from reelscript.models.tvts.model import TVTS
-from reelscript.models.tvts.names import to_official
+from reelscript.models.tvts.names import plain
+from reelscript.models.tvts.translate import to_official
 
 FORMAT = "reelscript-tvts/1"
 
@@ -36,7 +36,8 @@ def save(model: TVTS, path: str | os.PathLike[str]) -> None:
 def save_official(model: TVTS, path: str | os.PathLike[str], *, sorter: bool = False) -> None:
     """Writes a network's weights as the authors of TVTSv2 or of TVTS released theirs.
 
-    That is a file of `torch.save`: `{"state_dict": {"module.<name>": tensor}}`.
+    That is a file of `torch.save`: `{"state_dict": {"module.<name>": tensor}}`. It has no place for
+    the configuration: who reads it takes frames to be made the official way.
 
     Args:
         model: the network.
@@ -63,6 +64,9 @@ def _state(model: TVTS) -> dict[str, Tensor]:
 
 def _write(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     file = Path(path)
+    if file.is_dir() or not file.parent.is_dir():
+        what = "it is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise WeightsError(f"{file} cannot be written: {what}")
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         write(part)

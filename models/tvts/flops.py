@@ -34,34 +34,45 @@ class Flops(NamedTuple):
 
 
 def forward_flops(
-    config: TVTSConfig, *, masked: bool = True, transcripts: int = 4, frames: int | None = None
+    config: TVTSConfig,
+    *,
+    masked: bool = True,
+    transcripts: int = 4,
+    frames: int | None = None,
+    tokens: int | None = None,
 ) -> Flops:
     """Returns the operations of one forward pass over one clip.
 
     Args:
-        config: of the network; its text tower is of the kind `clip`.
+        config: of the network.
         masked: whether the mask of the configuration is on.
         transcripts: of the clip; with 1 there is nothing to sort.
         frames: of the clip; None: as many as it may have.
+        tokens: of a text; None: as many as it may have.
     """
-    tokens = _video_tokens(config.video, masked, frames)
+    places = _video_tokens(config.video, masked, frames)
     video = _patch_embedding(config, frames) + _video_blocks(config.video, masked, frames)
-    projected = tokens if config.video.sorted_tokens != "unprojected" else 1
+    projected = places if config.video.sorted_tokens != "unprojected" else 1
     video += 2 * projected * config.video.width * config.embed_dim
     text = transcripts * (
-        config.text.blocks * _block(config.text.context, config.text.width)
+        config.text.blocks * _block(tokens or config.text.context, config.text.width)
         + 2 * config.text.width * config.embed_dim
     )
     sorting = 0
     if transcripts > 1:
-        seen = tokens + transcripts - (config.video.sorted_tokens == "patches_without_norm")
+        seen = places + transcripts - (config.video.sorted_tokens == "patches_without_norm")
         sorting = config.sorting.blocks * _block(seen, config.sorting.width)
         sorting += 2 * transcripts * config.sorting.width * config.sorting.places
     return Flops(video, text, sorting)
 
 
 def training_flops(
-    config: TVTSConfig, *, masked: bool = True, transcripts: int = 4, frames: int | None = None
+    config: TVTSConfig,
+    *,
+    masked: bool = True,
+    transcripts: int = 4,
+    frames: int | None = None,
+    tokens: int | None = None,
 ) -> Flops:
     """Returns the operations of one clip's forward and backward pass.
 
@@ -70,15 +81,18 @@ def training_flops(
     are frozen too.
 
     Args:
-        config: of the network; its text tower is of the kind `clip`.
+        config: of the network.
         masked: whether the mask of the configuration is on.
         transcripts: of the clip; with 1 there is nothing to sort.
         frames: of the clip; None: as many as it may have.
+        tokens: of a text; None: as many as it may have.
     """
-    once = forward_flops(config, masked=masked, transcripts=transcripts, frames=frames)
-    text = config.text
-    frozen = transcripts * text.frozen_blocks * _block(text.context, text.width)
-    weights = transcripts * text.frozen_blocks * _block_weights(text.context, text.width)
+    once = forward_flops(
+        config, masked=masked, transcripts=transcripts, frames=frames, tokens=tokens
+    )
+    text, length = config.text, tokens or config.text.context
+    frozen = transcripts * text.frozen_blocks * _block(length, text.width)
+    weights = transcripts * text.frozen_blocks * _block_weights(length, text.width)
     saved = 2 * frozen if text.frozen_embeddings == "frozen" else weights
     return Flops(
         3 * once.video - _patch_embedding(config, frames), 3 * once.text - saved, 3 * once.sorting

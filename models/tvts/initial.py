@@ -52,7 +52,7 @@ def init_text(tower: TextTower) -> None:
 
 def init_blocks(blocks: Iterable[nn.Module], width: int) -> None:
     """Initialises attention and MLP of each block in place."""
-    made = [block for block in blocks if isinstance(block, Block)]
+    made = [block for block in blocks if isinstance(block, Block | DividedBlock)]
     added = width**-0.5 * (2 * max(1, len(made))) ** -0.5
     for block in made:
         _init_linear(block.attention.qkv, width**-0.5)

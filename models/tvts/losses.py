@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from reelscript.models.tvts.configs import LossConfig
-from reelscript.models.tvts.precision import at_least_float32
+from reelscript.models.tvts.precision import at_least_float32, no_autocast
 
 LEAST_NORM = 1e-8  # as the official similarity: a zero embedding gives 0, not NaN
 
@@ -43,6 +43,8 @@ def training_losses(
         order_logits: (B, K, K), what the sorting head said; None: captions, nothing to sort.
         config: temperature, weights and forms.
     """
+    if config.precision == "float32":
+        texts = at_least_float32(texts)  # before the mean, which would be rounded
     contrast = contrastive(
         video, texts.mean(dim=1), config.temperature, config.gather, config.precision
     )
@@ -74,7 +76,7 @@ def contrastive(
     """
     if precision == "float32":
         video, text = at_least_float32(video), at_least_float32(text)
-    with torch.autocast(video.device.type, enabled=False):
+    with no_autocast(video):
         video, text = (
             functional.normalize(_gathered(y, gather), dim=-1, eps=LEAST_NORM)
             for y in (video, text)

@@ -69,11 +69,17 @@ class TVTS(nn.Module):
         Raises:
             ValueError: the shapes are not those of the configuration.
         """
-        clips, count, _ = texts.shape
-        if count not in (1, self.config.sorting.places):
+        places = self.config.sorting.places
+        if (
+            texts.ndim != 3
+            or texts.shape[0] != frames.shape[0]
+            or texts.shape[1] not in (1, places)
+        ):
             raise ValueError(
-                f"a clip has {count} transcripts: expected 1 or {self.config.sorting.places}"
+                f"the texts are {tuple(texts.shape)}: expected ({frames.shape[0]} clips, "
+                f"1 or {places} transcripts, tokens)"
             )
+        clips, count, _ = texts.shape
         video = self.video(frames, keep)
         text = self.text(texts.flatten(0, 1))
         embeddings = text.embedding.unflatten(0, (clips, count))

@@ -1,8 +1,9 @@
 """How the tensors of a TVTS network are called, by us and by everybody else: the one mapping.
 
-A line of a table is one tensor, a column is what a layout calls it:
+A line of a table is one tensor, a column is what a layout calls it. The columns are the layouts of
+the `@` lines above them, in that order:
 
-- `@layout start` is what stands before each name of a group in that layout's column; a `/name` is
+- `@layout start`: `start` stands before each name of a group in that layout's column; a `/name` is
   whole as it stands.
 - `{i}` is a block's number. `*` stands for `weight` and for `bias`.
 - `-`: the layout has no such tensor. `=`: as in the column before.
@@ -14,7 +15,8 @@ Layouts:
 
 - `ours`: the parameters of `model.TVTS`.
 - `tvtsv2`, `tvts`: the released files of TVTSv2 and of TVTS, and their training checkpoints.
-- `clip`: OpenAI's CLIP and OpenCLIP. `hf_clip`: the CLIPModel of transformers.
+- `clip`: OpenAI's CLIP and OpenCLIP, where `text.` may stand before the names of the text tower.
+  `hf_clip`: the CLIPModel of transformers.
 - `mae`: the image encoder of MAE. `distilbert`: the DistilBertModel of transformers. TVTS began
   with these two.
 """

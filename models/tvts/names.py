@@ -1,162 +1,140 @@
-"""State dicts of other layouts made ours, and back, by the tables of `name_tables`."""
+"""Finds names in the tables of `name_tables`: a tensor's place, and a state dict's layout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import cast
 
 from reelscript.models.tvts.archives import WeightsError
-from reelscript.models.tvts.configs import TVTSConfig
-from reelscript.models.tvts.layouts import Row, is_dropped, place_of, row_of
-from reelscript.models.tvts.name_tables import Layout
+from reelscript.models.tvts.name_tables import DROPPED, TABLES, Form, Layout
+
+_DROPPED = re.compile("|".join(f"(?:{name})" for name in DROPPED))
+_STARTS = re.compile(r"^(?:module\.|_orig_mod\.|distilbert\.)+")  # of wrapped models
+_NUMBER = re.compile(r"\.(0|[1-9]\d{0,3})\.")
+_MAY_START = {"clip": "text."}  # OpenCLIP's models whose text tower is a module of its own
+# Of OpenCLIP and OpenAI: image towers of timm or convolutions, text towers of transformers.
+_OTHER_CLIP = re.compile(
+    r"visual\.(trunk|blocks|layer\d|attnpool)\..*|text\.transformer\.(?!resblocks\.).*"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """A state dict under our names.
+class Row:
+    """One tensor in two layouts; `{i}` stands for the number of a block.
 
     Attributes:
-        state: the tensors; views of the others where that is possible.
-        unexpected: names, as in the file, that the layout does not have.
-        dropped: names, as in the file, that were left out on purpose.
+        ours: our name.
+        theirs: the other layout's names, of several tensors if they are one here.
+        form: how a tensor's shape differs there.
     """
 
-    state: dict[str, Tensor]
-    unexpected: tuple[str, ...]
-    dropped: tuple[str, ...]
+    ours: str
+    theirs: tuple[str, ...]
+    form: Form
 
 
-def to_ours(
-    state: Mapping[str, Tensor], layout: Layout, config: TVTSConfig | None = None
-) -> Translated:
-    """Returns a state dict under our names.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor of another layout goes: which part of which row, in which block."""
 
-    What is one tensor here and of which the file has only a part is left out, so it is missing.
+    row: Row
+    part: int
+    block: str
 
-    Args:
-        state: tensors by their names in the layout.
-        layout: whose names they are.
-        config: of the network; it tells how a kernel for images becomes one for tubelets.
+    @property
+    def ours(self) -> str:
+        """Our name of the tensor."""
+        return self.row.ours.replace("{i}", self.block)
+
+
+def _rows(tables: Iterable[str]) -> dict[Layout, dict[str, Row]]:
+    """Returns the rows of all tables: by layout, then by our name."""
+    rows: dict[Layout, dict[str, Row]] = {}
+    starts: dict[str, str] = {}
+    for line in "".join(tables).splitlines():
+        if line.startswith("@"):
+            layout, _, start = line[1:].partition(" ")
+            starts = {} if layout == "ours" else starts
+            starts[layout] = start.strip()
+        elif line:
+            cells = line.split()
+            for at, cell in enumerate(cells):
+                cells[at] = cells[at - 1] if cell == "=" else cell
+            for suffix in ("weight", "bias") if "*" in line else ("",):
+                filled = [cell.replace("*", suffix) for cell in cells]
+                ours = starts["ours"] + filled[0]
+                for (layout, start), cell in zip(starts.items(), filled, strict=True):
+                    if cell != "-":
+                        row = _row(ours, start, cell)
+                        rows.setdefault(cast(Layout, layout), {})[ours] = row
+    return rows
+
+
+def _row(ours: str, start: str, cell: str) -> Row:
+    name, _, form = cell.partition("^")
+    name = name[1:] if name.startswith("/") else start + name
+    before, _, several = name.partition("[")
+    parts, _, behind = several.partition("]")
+    theirs = tuple(before + part + behind for part in parts.split(","))
+    return Row(ours, theirs, cast(Form, form))
+
+
+_ROWS = _rows(TABLES)
+_PLACES = {
+    layout: {name: (row, part) for row in rows.values() for part, name in enumerate(row.theirs)}
+    for layout, rows in _ROWS.items()
+}
+
+
+def plain(name: str) -> str:
+    """Returns a tensor's name without what wrapped models put before it, such as `module.`."""
+    return _STARTS.sub("", name)
+
+
+def is_dropped(name: str) -> bool:
+    """Returns whether a tensor of another layout is left out on purpose."""
+    return _DROPPED.fullmatch(plain(name)) is not None
+
+
+def place_of(name: str, layout: Layout) -> Place | None:
+    """Returns where a tensor of a layout goes, or None if that layout has no such tensor."""
+    name, places = plain(name).removeprefix(_MAY_START.get(layout, "")), _PLACES[layout]
+    if name in places:
+        return Place(*places[name], block="")
+    block = _NUMBER.search(name)
+    found = places.get(_NUMBER.sub(".{i}.", name, count=1)) if block else None
+    return Place(*found, block=block[1]) if block and found else None
+
+
+def row_of(ours: str, layout: Layout) -> Row | None:
+    """Returns what a layout has for a tensor of ours, block numbers filled in, or None."""
+    block = _NUMBER.search(ours)
+    row = _ROWS[layout].get(_NUMBER.sub(".{i}.", ours, count=1))
+    if row is None or block is None:
+        return row
+    theirs = tuple(name.replace("{i}", block[1]) for name in row.theirs)
+    return Row(ours, theirs, row.form)
+
+
+def layout_of(names: Iterable[str]) -> Layout:
+    """Returns the layout that most of the names are of.
 
     Raises:
-        WeightsError: a tensor is there twice, or its shape is not the layout's.
+        WeightsError: none of them is of any layout, or they are of a CLIP with other towers.
     """
-    unexpected: list[str] = []
-    dropped: list[str] = []
-    parts: dict[str, tuple[Row, dict[int, Tensor]]] = {}
-    for name, tensor in state.items():
-        place = place_of(name, layout)
-        if place is None:
-            (dropped if is_dropped(name) else unexpected).append(name)
-            continue
-        held = parts.setdefault(place.ours, (place.row, {}))[1]
-        if place.part in held:
-            raise WeightsError(f"the tensor {name} is in the file twice, under two names")
-        held[place.part] = tensor
-    made = {
-        ours: _to_ours(ours, [held[part] for part in sorted(held)], row, config)
-        for ours, (row, held) in parts.items()
-        if len(held) == len(row.theirs)
-    }
-    return Translated(made, tuple(unexpected), tuple(dropped))
-
-
-def to_layout(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Returns a state dict of ours under the names of another layout: the inverse of `to_ours`.
-
-    Raises:
-        WeightsError: the layout has no such tensor.
-    """
-    made: dict[str, Tensor] = {}
-    for ours, tensor in state.items():
-        row = row_of(ours, layout)
-        if row is None:
-            raise WeightsError(f"{ours} has no name in the layout {layout}")
-        if row.form == "T":
-            tensor = tensor.T
-        elif row.form in ("1", "11"):
-            tensor = tensor[(None,) * len(row.form)]
-        made.update(zip(row.theirs, tensor.chunk(len(row.theirs)), strict=True))
-    return made
-
-
-def from_official(state: Mapping[str, Tensor], config: TVTSConfig) -> dict[str, Tensor]:
-    """Returns a state dict of the released code under our names.
-
-    Args:
-        state: of TVTSv2 or, for a network with joint attention, of TVTS; `module.` may stand before
-            each name.
-        config: of the network.
-
-    Raises:
-        WeightsError: it holds a tensor that such a state dict does not have.
-    """
-    return _whole(state, official_layout(config), config)
-
-
-def to_official(state: Mapping[str, Tensor], config: TVTSConfig) -> dict[str, Tensor]:
-    """Returns a state dict of ours under the names of the released code.
-
-    Raises:
-        WeightsError: it holds a tensor that the released code does not have.
-    """
-    return to_layout(state, official_layout(config))
-
-
-def from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of OpenAI's CLIP or OpenCLIP under our names.
-
-    Raises:
-        WeightsError: it holds a tensor that CLIP does not have.
-    """
-    return _whole(state, "clip")
-
-
-def from_hf_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns a state dict of transformers' CLIPModel under our names.
-
-    Raises:
-        WeightsError: it holds a tensor that CLIPModel does not have.
-    """
-    return _whole(state, "hf_clip")
-
-
-def official_layout(config: TVTSConfig) -> Layout:
-    """Returns the layout in which the authors released a network of this kind."""
-    return "tvtsv2" if config.video.attention == "divided" else "tvts"
-
-
-def _whole(
-    state: Mapping[str, Tensor], layout: Layout, config: TVTSConfig | None = None
-) -> dict[str, Tensor]:
-    made = to_ours(state, layout, config)
-    if made.unexpected:
-        raise WeightsError(f"the layout {layout} has no tensor {made.unexpected[0]}")
-    return made.state
-
-
-def _to_ours(ours: str, parts: list[Tensor], row: Row, config: TVTSConfig | None) -> Tensor:
-    tensor = parts[0]
-    shapes = [tuple(part.shape) for part in parts]
-    if len(parts) > 1 and (() in shapes or len({shape[1:] for shape in shapes}) > 1):
-        raise WeightsError(f"the parts of {ours} do not fit together: they are {shapes}")
-    if len(parts) > 1:
-        return torch.cat(parts)
-    if row.form == "T":
-        if tensor.ndim != 2:
-            raise WeightsError(f"{row.theirs[0]} is {shapes[0]}: expected a matrix")
-        return tensor.T
-    if row.form in ("1", "11"):
-        ones = len(row.form)
-        if shapes[0][:ones] != (1,) * ones or tensor.ndim <= ones:
-            raise WeightsError(f"{row.theirs[0]} is {shapes[0]}: expected 1 as the first size")
-        return tensor[(0,) * ones]
-    if row.form == "t" and config and config.video.tubelet_frames > 1 and tensor.ndim == 4:
-        frames = config.video.tubelet_frames
-        scale = 1 / frames if config.video.tubelet_init == "mean" else 1.0
-        # (D, 3, p, p) -> (D, 3, t, p, p): a still clip gives what the image gives, or t times that.
-        return (tensor * scale)[:, :, None].expand(-1, -1, frames, -1, -1)
-    return tensor
+    known = list(names)
+    counts = {layout: sum(place_of(name, layout) is not None for name in known) for layout in _ROWS}
+    best = max(counts, key=lambda layout: counts[layout])
+    if other := next((name for name in known if _OTHER_CLIP.fullmatch(plain(name))), None):
+        raise WeightsError(
+            f"these are weights of a CLIP whose towers are no vision and text transformers of "
+            f"OpenAI's kind: they have {other}"
+        )
+    if not counts[best]:
+        some = ", ".join(known[:3]) or "none"
+        raise WeightsError(
+            f"these are no weights of TVTSv2, TVTS, CLIP, MAE or DistilBERT; their names: {some}"
+        )
+    return best

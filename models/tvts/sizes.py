@@ -14,8 +14,8 @@ from torch import Tensor
 from reelscript.models.tvts import configs
 from reelscript.models.tvts.archives import WeightsError
 from reelscript.models.tvts.configs import TVTSConfig
-from reelscript.models.tvts.layouts import layout_of
-from reelscript.models.tvts.names import to_ours
+from reelscript.models.tvts.names import layout_of
+from reelscript.models.tvts.translate import to_ours
 
 # Where each size shows: a tensor of ours and the dimension.
 _SHOWN = {
@@ -42,7 +42,8 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
         WeightsError: the names are of no layout.
     """
     layout = layout_of(state)
-    ours = {name: tuple(t.shape) for name, t in to_ours(state, layout).state.items()}
+    shapes = to_ours(without_numbers(state), layout).state
+    ours = {name: tuple(tensor.shape) for name, tensor in shapes.items()}
     sizes = {
         size: ours[name][dimension]
         for size, (name, dimension) in _SHOWN.items()
@@ -100,6 +101,11 @@ def _differing(sizes: Mapping[str, int], config: TVTSConfig) -> list[str]:
         if shown != wanted:
             found.append(f"{size} is {shown} and not {wanted}")
     return found
+
+
+def without_numbers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns tensors of the same shapes, with which nothing is computed or copied."""
+    return {name: tensor.to("meta") for name, tensor in state.items()}
 
 
 def _blocks(names: Iterable[str], start: str) -> int:

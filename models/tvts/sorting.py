@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from reelscript.models.tvts.blocks import Block
 from reelscript.models.tvts.configs import SortingConfig
-from reelscript.models.tvts.precision import at_least_float32
+from reelscript.models.tvts.precision import at_least_float32, no_autocast
 
 
 class SortingHead(nn.Module):
@@ -50,5 +50,5 @@ class SortingHead(nn.Module):
         for block in self.blocks[:-1]:
             x = block(x)
         x = self.norm_out(self.blocks[-1](x, last=count))  # nobody reads the video tokens
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             return functional.linear(*map(at_least_float32, (x, self.head.weight, self.head.bias)))

@@ -26,8 +26,16 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+class OtherContentError(ValueError):
+    """A file is whole, but holds something else than weights that are read."""
+
+
 _TENSORS = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 _PARAMETERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
+_ANY_TENSOR = "torch._utils._rebuild_"  # sparse and quantised ones, float8, ...
+_SHOWN = 8  # keys in a message
 _MODULES, _DEPTH = 100_000, 64  # of submodules; no network has more
 
 
@@ -61,7 +69,7 @@ def _storage(stored: Any) -> tuple[torch.dtype, str, int]:
     kind, key, _, count = identity[1:5]
     name = kind.path.rpartition(".")[2] if isinstance(kind, Name) else ""
     if name not in DTYPES or not isinstance(key, str) or not isinstance(count, int):
-        raise ValueError(f"its numbers are of an unknown type, {name or 'without a name'}")
+        raise OtherContentError(f"its numbers are {name or 'of no type'}, which is not read")
     return DTYPES[name], key, count
 
 
@@ -90,7 +98,7 @@ class Storages:
         if count == 0:
             return torch.empty(0, dtype=dtype)
         if start % dtype.itemsize:  # older files do not align them
-            copied = bytearray(self.data[start : start + count * dtype.itemsize])
+            copied = bytearray(memoryview(self.data)[start : start + count * dtype.itemsize])
             return torch.frombuffer(copied, dtype=dtype, count=count)
         return torch.frombuffer(self.data, dtype=dtype, count=count, offset=start)
 
@@ -99,21 +107,40 @@ def named_tensors(held: Any, places: Storages) -> dict[str, Tensor]:
     """Returns the tensors of the state dict, or TorchScript module, that a pickle holds, by name.
 
     Raises:
-        ValueError: there is none, or a tensor of it is damaged.
+        OtherContentError: there is none.
+        ValueError: a tensor of it is damaged.
     """
-    if isinstance(held, Made) and held.path.startswith("__torch__."):
-        found = _of_modules(held)
+    inside, where = held, "it"
+    for key in INSIDE:
+        if isinstance(held, dict) and key in held:
+            inside, where = held[key], f"its {key}"
+            break
+    if isinstance(inside, Made) and inside.path.startswith("__torch__."):
+        found = _of_modules(inside)
     else:
-        inside = held if isinstance(held, dict) else {}
-        for key in INSIDE:
-            if key in inside:
-                inside = inside[key] if isinstance(inside[key], dict) else {}
-                break
-        found = {name: value for name, value in inside.items() if isinstance(name, str)}
-    named = {name: value for name, value in found.items() if _is_tensor(value)}
+        found = inside if isinstance(inside, dict) else {}
+    named = {
+        name: value for name, value in found.items() if isinstance(name, str) and _is_tensor(value)
+    }
     if not named:
-        raise ValueError("it holds no state dict, that is no tensors by name")
+        raise OtherContentError(f"it holds no state dict, tensors by name: {where} {_is(inside)}")
     return {name: _tensor(name, value, places) for name, value in named.items()}
+
+
+def _is(held: Any) -> str:
+    """Returns what something of a pickle is, as told after its name."""
+    if isinstance(held, dict):
+        keys = [str(key) for key in held]
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        return f"has the keys {', '.join(keys[:_SHOWN])}{more}" if keys else "is empty"
+    if _is_tensor(held):
+        return "is one tensor without a name"
+    if isinstance(held, Made):
+        if isinstance(held.state, dict) and "_parameters" in held.state:
+            kind = f" ({held.path})" if held.path else ""
+            return f"is a whole module{kind}; save its state_dict() instead"
+        return f"is an object, {held.path or 'of no name'}"
+    return f"is a {type(held).__name__}"
 
 
 def _of_modules(module: Made) -> dict[str, Any]:
@@ -134,7 +161,7 @@ def _of_modules(module: Made) -> dict[str, Any]:
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Made) and value.path in _TENSORS + _PARAMETERS
+    return isinstance(value, Made) and value.path.startswith(_ANY_TENSOR)
 
 
 def _tensor(name: str, made: Made, places: Storages) -> Tensor:
@@ -143,6 +170,9 @@ def _tensor(name: str, made: Made, places: Storages) -> Tensor:
         if not isinstance(arguments[0], Made):
             break
         made, arguments = arguments[0], arguments[0].arguments
+    if made.path not in _TENSORS + _PARAMETERS and _is_tensor(made):
+        kind = made.path.removeprefix(_ANY_TENSOR)
+        raise OtherContentError(f"its tensor {name} is of a kind that is not read, {kind}")
     if made.path not in _TENSORS or not isinstance(arguments, tuple) or len(arguments) < 4:
         raise ValueError(f"its tensor {name} is no tensor")
     stored, offset, shape, strides = arguments[:4]

@@ -72,12 +72,12 @@ class TextTower(nn.Module):
                 be cut off: causal attention never looks at them.
 
         Raises:
-            ValueError: the texts are too long.
+            ValueError: the texts are too long, or have no tokens.
         """
-        if ids.ndim != 2 or ids.shape[1] > self.config.context:
+        if ids.ndim != 2 or not 0 < ids.shape[1] <= self.config.context:
             raise ValueError(
                 f"the token ids are {tuple(ids.shape)}: "
-                f"expected (texts, up to {self.config.context} tokens)"
+                f"expected (texts, 1 to {self.config.context} tokens)"
             )
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
         for block in self.blocks:

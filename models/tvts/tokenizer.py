@@ -7,7 +7,8 @@ of CLIP (https://github.com/openai/CLIP, `simple_tokenizer.py`). The ids equal C
   ordinary text here. A transcript is text of strangers: it must not end or restart its own row.
 - An apostrophe before a long s (U+017F), a lone combining iota (U+0345), and letters that came to
   Unicode after version 15: those are split into words differently, without other effect.
-- Of a text only the first `MOST_CHARACTERS` are read, which is more than a row of 77 tokens holds.
+- Of a text, whitespace collapsed, only the first `MOST_CHARACTERS` are read, which is more than a
+  row of 77 tokens holds.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def cleaned(text: str) -> str:
         ImportError: a package of the extra `train` is missing.
     """
     fix_text, _ = _library()
-    fixed = html.unescape(html.unescape(fix_text(text[:MOST_CHARACTERS])))
+    read = " ".join(text.split())[:MOST_CHARACTERS]
+    fixed = html.unescape(html.unescape(fix_text(read)))
     return " ".join(fixed.split()).lower()
 
 

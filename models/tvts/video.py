@@ -49,7 +49,8 @@ class PatchEmbedding(nn.Module):
 
         Args:
             frames: (B, T, 3, H, W).
-            keep: int64 (B, S, n), numbers of patches counted row by row; None: all of them.
+            keep: int64 (B, S, n), or (B, 1, n) for the same in every time step: numbers of patches
+                counted row by row; None: all of them.
         """
         sides = (-1, self.patch_px)
         cut = frames.unflatten(1, (-1, self.tubelet_frames))  # (B, S, t, 3, H, W)
@@ -108,12 +109,13 @@ class VideoTower(nn.Module):
         """
         x = self._embedded(*self._checked(frames, keep))
         times = frames.shape[1] // self.config.tubelet_frames if frames.ndim == 5 else 1
+        divided = self.config.attention == "divided"
         for block in self.blocks:
-            x = block.divided(x, times) if isinstance(block, DividedBlock) else block(x)
+            x = block(x, times) if divided else block(x)
         return self._output(x)
 
     def _checked(self, frames: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Returns the frames as (B, T, 3, H, W) and the kept patches as (B, S, n)."""
+        """Returns the frames as (B, T, 3, H, W) and the kept patches as (B, S or 1, n)."""
         config = self.config
         if frames.ndim == 4:
             frames = frames[:, None]
@@ -132,7 +134,7 @@ class VideoTower(nn.Module):
         return frames, keep if keep is None else self._checked_mask(frames, keep)
 
     def _checked_mask(self, frames: Tensor, keep: Tensor) -> Tensor:
-        """Returns the kept patches as (B, S, n)."""
+        """Returns the kept patches as (B, S, n), of a tube as (B, 1, n)."""
         clips, times = frames.shape[0], frames.shape[1] // self.config.tubelet_frames
         tube = self.config.mask == "tube"
         drawn = (clips,) if tube else (clips, times)
@@ -142,14 +144,16 @@ class VideoTower(nn.Module):
                 f"the kept patches are {tuple(keep.shape)}: expected {expected}, "
                 f"as video.mask is '{self.config.mask}'"
             )
-        return keep[:, None].expand(-1, times, -1) if tube else keep
+        if keep.is_floating_point() or keep.dtype == torch.bool:
+            raise ValueError(f"the kept patches are {keep.dtype}: expected their numbers, int64")
+        return keep[:, None] if tube else keep
 
     def _embedded(self, frames: Tensor, keep: Tensor | None) -> Tensor:
         """Returns the tokens before the first block, (B, 1 + S * n, D)."""
         x = self.patch(frames, keep)  # (B, S, n, D)
         places = self.position_embedding[1:]  # (N, D)
         if keep is not None:
-            places = functional.embedding(keep, places)  # (B, S, n, D)
+            places = functional.embedding(keep, places)  # (B, S or 1, n, D)
         x = x + (places + self.time_embedding[: x.shape[1], None])
         cls = (self.cls_embedding + self.position_embedding[0]).expand(x.shape[0], 1, -1)
         return self.norm_in(torch.cat([cls.to(x.dtype), x.flatten(1, 2)], dim=1))

@@ -7,13 +7,15 @@ part.
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from reelscript.models.tvts import configs
 from reelscript.models.tvts.archives import WeightsError
@@ -21,12 +23,16 @@ from reelscript.models.tvts.blocks import DividedBlock
 from reelscript.models.tvts.checkpoints import Checkpoint, read
 from reelscript.models.tvts.configs import TVTSConfig
 from reelscript.models.tvts.export import save, save_official
+from reelscript.models.tvts.fitting import Require, check_tensors, missing_of
 from reelscript.models.tvts.initial import init_time_attention
-from reelscript.models.tvts.layouts import layout_of, plain, row_of
 from reelscript.models.tvts.model import TVTS
 from reelscript.models.tvts.name_tables import Layout
-from reelscript.models.tvts.names import Translated, to_ours
-from reelscript.models.tvts.sizes import check_sizes, config_of
+from reelscript.models.tvts.names import layout_of, plain
+from reelscript.models.tvts.report import Report
+from reelscript.models.tvts.sizes import check_sizes, config_of, without_numbers
+from reelscript.models.tvts.sorting import SortingHead
+from reelscript.models.tvts.translate import to_ours
+from reelscript.models.tvts.video import VideoTower
 
 __all__ = [
     "Checkpoint",
@@ -40,23 +46,7 @@ __all__ = [
     "save_official",
 ]
 
-Require = Literal["all", "towers", "clip"]
-_NAMED = 5  # names in one message
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a network's tensors.
-
-    Attributes:
-        missing: our names of those that the file does not have; they are as they were.
-        unexpected: names in the file of what was left out on purpose, such as `logit_scale`.
-        initialised: of the missing, those that were set from what was loaded.
-    """
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    initialised: tuple[str, ...]
+_BEGINNINGS = {"mae": "MAE's image encoder", "distilbert": "DistilBERT"}  # one tower alone
 
 
 def load(
@@ -78,27 +68,24 @@ def load(
 
     Raises:
         WeightsError: a tensor is missing, is of another network, has another shape, or holds
-            numbers that are not finite. The network is as before.
+            numbers that are not finite in the network's precision. The network is as before.
+        ValueError: there is no such `require`.
     """
-    if isinstance(source, Checkpoint):
-        state, layout = source.state, source.layout
-    elif isinstance(source, Mapping):
-        state, layout = dict(source), layout_of(source)
-    else:
-        held = read(source)
-        state, layout = held.state, held.layout
+    if require not in (valid := get_args(Require)):
+        close = difflib.get_close_matches(str(require), valid, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(valid)}"
+        raise ValueError(f"require is {require!r}; {hint}")
+    state, layout = _state_of(source)
+    check_sizes(state, model.config)
     made = to_ours(state, layout, model.config)
     wanted = {plain(name): tensor for name, tensor in model.state_dict().items()}
-    missing = _missing(wanted, made, layout, require)
-    _check_shapes(wanted, made.state, model.config)
-    for name, tensor in made.state.items():
-        if not torch.isfinite(tensor.to(torch.float32)).all():
-            raise WeightsError(f"{_theirs(name, layout)} holds numbers that are not finite")
+    missing = missing_of(wanted, made, layout, require)
+    check_tensors(wanted, made.state, layout)
     with torch.no_grad():
         for name, tensor in made.state.items():
             wanted[name].copy_(tensor)
     initialised = _copy_space(model, missing)
-    return Report(missing, made.dropped, initialised)
+    return Report(len(made.state), missing, made.dropped, initialised)
 
 
 def open_model(
@@ -107,9 +94,11 @@ def open_model(
     """Returns the network of a file of weights, ready for evaluation, in float32 on the CPU.
 
     Args:
-        source: the file, or what `read` returned of it; it may lack the sorting head.
+        source: the file, or what `read` returned of it. It may lack the sorting head; of CLIP, also
+            the attention over time, which at first adds nothing: a clip of one frame is embedded as
+            CLIP embeds the image, one of several without regard to their order.
         name: of the configuration, or the configuration itself; None: as the file says, or else as
-            the shapes of its tensors tell.
+            the shapes of its tensors tell. `preprocess` in it is set by what the file tells.
 
     Raises:
         WeightsError: the file cannot be read, or is not of that configuration.
@@ -118,61 +107,68 @@ def open_model(
     held = source if isinstance(source, Checkpoint) else read(source)
     config = configs.named(name) if isinstance(name, str) else name or held.config
     try:
+        if held.layout in _BEGINNINGS:
+            raise WeightsError(
+                f"these are weights of {_BEGINNINGS[held.layout]} alone, with which training may "
+                "begin; they embed no video"
+            )
         config = config or config_of(held.state)
+        config = dataclasses.replace(config, preprocess=held.preprocess or config.preprocess)
         check_sizes(held.state, config)
-        model = TVTS(config)
-        load(model, held, require="towers")
+        model = _to_fill(config, held)
+        load(model, held, require="clip" if held.layout in ("clip", "hf_clip") else "towers")
     except WeightsError as error:
         raise WeightsError(f"{held.source} cannot be used: {error}") from error
     return model.eval()
 
 
-def _missing(
-    wanted: Mapping[str, Tensor], made: Translated, layout: Layout, require: Require
-) -> tuple[str, ...]:
-    """Returns what may be missing and is; raises for what may not, and for what is too much."""
-    foreign = [_theirs(name, layout) for name in made.state if name not in wanted]
-    if unexpected := [*made.unexpected, *foreign]:
-        raise WeightsError(f"the weights have what this network has not: {_some(unexpected)}")
-    missing = tuple(name for name in wanted if name not in made.state)
-    headless = not any(name.startswith("sorter.") for name in made.state)
-    allowed = {
-        name
-        for name in missing
-        if (require != "all" and headless and name.startswith("sorter."))
-        or (require == "clip" and row_of(name, layout) is None)
-    }
-    if lacking := [_theirs(name, layout) for name in missing if name not in allowed]:
-        hint = ""
-        if all(name.startswith("sorter.") for name in missing) and headless:
-            hint = "; without a sorting head they load with require='towers'"
-        elif layout in ("clip", "hf_clip", "mae", "distilbert") and require != "clip":
-            hint = f"; initial weights such as those of {layout} load with require='clip'"
-        raise WeightsError(f"the weights lack {_some(lacking)}{hint}")
-    return missing
+class _Uninitialised(TorchFunctionMode):
+    """While it is entered, what `torch.nn.init` would draw is left as it lies in memory."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
 
 
-def _check_shapes(
-    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], config: TVTSConfig
-) -> None:
-    if any(tensor.is_meta for tensor in wanted.values()):
-        raise WeightsError("the network has no memory yet: it is on the device meta")
-    for name, tensor in state.items():
-        if not tensor.is_floating_point():
-            raise WeightsError(f"{name} holds {tensor.dtype}: expected floating-point numbers")
-    differing = [name for name in state if state[name].shape != wanted[name].shape]
-    if differing == ["video.position_embedding"]:
-        patches = state[differing[0]].shape[0] - 1
-        raise WeightsError(
-            f"the image size differs: the weights are for {patches} patches, this network has "
-            f"{config.video.patches} of {config.video.patch_px} px ({config.video.image_px} px)"
-        )
-    if differing:
-        shapes = [
-            f"{name} {tuple(state[name].shape)} and not {tuple(wanted[name].shape)}"
-            for name in differing
-        ]
-        raise WeightsError(f"the weights are of another size: {_some(shapes)}")
+def _to_fill(config: TVTSConfig, held: Checkpoint) -> TVTS:
+    """Returns a network in which what a checkpoint lacks is initialised, and most else is not.
+
+    To initialise what is then overwritten would take longer than to load it.
+    """
+    with _Uninitialised():
+        model = TVTS(config)
+    there = to_ours(without_numbers(held.state), held.layout, config).state
+    lacking = {name.partition(".")[0] for name in model.state_dict() if name not in there}
+    if not lacking <= {"video", "sorter"}:
+        return TVTS(config)
+    if "video" in lacking:
+        model.video = VideoTower(config.video, config.embed_dim)
+    if "sorter" in lacking:
+        model.sorter = SortingHead(config.sorting)
+    return model
+
+
+def _state_of(
+    source: str | os.PathLike[str] | Checkpoint | Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], Layout]:
+    """Returns tensors by their names in a layout, and which that is."""
+    if not isinstance(source, Mapping):
+        held = source if isinstance(source, Checkpoint) else read(source)
+        return held.state, held.layout
+    for name, tensor in cast(Mapping[object, object], source).items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise WeightsError(
+                f"{name!r} is a {type(tensor).__name__}: expected a state dict, tensors by name"
+            )
+    return dict(source), layout_of(source)
 
 
 @torch.no_grad()
@@ -187,15 +183,3 @@ def _copy_space(model: TVTS, missing: tuple[str, ...]) -> tuple[str, ...]:
         if isinstance(block, DividedBlock):
             init_time_attention(block, video.time_attention_init)
     return new
-
-
-def _theirs(name: str, layout: Layout) -> str:
-    """Returns what a tensor of ours is called in the file, or ours if it has no name there."""
-    row = row_of(name, layout)
-    return " + ".join(row.theirs) if row else name
-
-
-def _some(names: list[str]) -> str:
-    """Returns the first few names and how many there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
