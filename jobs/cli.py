@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DATA_WRONG, USAGE, TOO_MANY_FAILED, INTERRUPTED = 1, 2, 3, 130
 LATER = (
-    "doctor",
     "audit",
     "sweep",
     "pretrain",
@@ -229,6 +228,44 @@ def status(folder: str, work: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:
         print_status(found, Console())
+
+
+@cli.command(epilog="Example: reelscript doctor /data --for build")
+@click.argument("folder", metavar="[DIR]", default=".")
+@click.option(
+    "--for",
+    "verb",
+    type=click.Choice(["build", "features"]),
+    default="build",
+    show_default=True,
+    help="The verb that is to run here: what others need may be missing.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def doctor(folder: str, verb: str, as_json: bool) -> None:
+    """Tell in two seconds whether this machine is ready, and the command that mends what is not.
+
+    DIR is where a corpus is to stand: its disk is looked at. Exit code 1 if something is missing
+    without which no video of your own disk can become a corpus; what is merely not ideal is a
+    warning, and what only other verbs need is left open. Nothing is written, and nothing is asked
+    of the network but, where the speech model is not here, whether its hub can be reached.
+    """
+    import dataclasses
+    import json
+
+    from rich.console import Console
+
+    from reelscript.jobs.doctor.doctor import doctor as run
+    from reelscript.jobs.doctor.text import print_findings
+
+    findings = run(folder, verb)
+    ready = not any(finding.state == "missing" for finding in findings)
+    if as_json:
+        listed = [dataclasses.asdict(finding) for finding in findings]
+        click.echo(json.dumps({"verb": verb, "ready": ready, "findings": listed}, indent=2))
+    else:
+        print_findings(findings, verb, Console())
+    if not ready:
+        raise SystemExit(DATA_WRONG)
 
 
 @cli.command(epilog="Example: reelscript verify corpus")

@@ -1,0 +1,46 @@
+"""What doctor found, as text for a terminal, a pipe or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reelscript.jobs.doctor.finding import Finding
+
+SHOWN = {"ok": "ok", "warning": "warning", "missing": "MISSING", "absent": "-"}
+STYLES = {"warning": "yellow", "missing": "bold red", "absent": "dim"}
+
+
+def print_findings(findings: Sequence[Finding], verb: str, console: Console) -> None:
+    """Prints the findings, the commands that mend what is wrong, and whether the verb may run."""
+    table = Table(box=box.SIMPLE)
+    table.add_column("")
+    table.add_column("what", overflow="fold")
+    table.add_column("found", overflow="fold")
+    for finding in findings:
+        state = Text(SHOWN[finding.state], style=STYLES.get(finding.state, ""))
+        table.add_row(state, Text(finding.name), Text(finding.found))
+    console.print(table)
+    needed = [f for f in findings if verb in f.needed_by]
+    _mends(console, "To mend:", needed)
+    _mends(console, "For other verbs:", [f for f in findings if f not in needed])
+    missing = [f.name for f in findings if f.state == "missing"]
+    ready = f"not ready, for lack of: {', '.join(missing)}" if missing else "ready"
+    _line(console, f"reelscript {verb}: {ready}")
+
+
+def _mends(console: Console, title: str, findings: Sequence[Finding]) -> None:
+    mended = [f for f in findings if f.mend is not None]
+    if mended:
+        _line(console, title)
+    for finding in mended:
+        _line(console, f"  # {finding.name}\n  {finding.mend}")
+
+
+def _line(console: Console, text: str) -> None:
+    """Prints a line that is not broken, so that a command can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
