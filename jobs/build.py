@@ -133,7 +133,7 @@ def prepared(
 ) -> tuple[Videos, Config]:
     """Returns the sources as listed and the config with everything written out; see `build`."""
     asked, base = _asked(config, sources, settings)
-    listed = list_sources(list(asked.sources), base)
+    listed = list_sources(list(asked.sources), base, asked.subtitle_languages)
     listed = listed if limit is None else Videos(listed.table.slice(0, limit))
     asked = dataclasses.replace(asked, name=asked.name or one_line(Path(str(out)).name))
     return listed, resolved(asked, _all_stated(listed), fetch_models)

@@ -25,6 +25,7 @@ from reelscript.schemas.text import one_line
 from reelscript.transforms import whisper
 from reelscript.transforms.acquire import Acquire, AcquireForNow
 from reelscript.transforms.align import Align
+from reelscript.transforms.captions import Captions
 from reelscript.transforms.choose import Choose
 from reelscript.transforms.encode import Encode
 from reelscript.transforms.glance import Glance
@@ -72,6 +73,7 @@ class Config:
             self.probe,
             self.glance,
             self.speech,
+            *self._captions(),
             self.transcribe,
             self.language,
             Align(),
@@ -91,6 +93,19 @@ class Config:
 
     def _acquire(self) -> Acquire:
         return AcquireForNow(**vars(self.acquire)) if self.work.lets_go else self.acquire
+
+    def _captions(self) -> list[Stage]:
+        if self.transcribe.captions == "ignore":
+            return []
+        asked = self.transcribe
+        return [Captions(self.subtitle_languages, self.language, self.acquire, asked.device)]
+
+    @property
+    def subtitle_languages(self) -> tuple[str, ...] | None:
+        """Languages in which subtitles are wanted; None: none are."""
+        if self.transcribe.captions == "ignore":
+            return None
+        return self.transcribe.accept or self.language.accept
 
     def _proxy(self) -> list[Stage]:
         return [Proxy(self.encode.short_side_px)] if self.work.keep == "proxy" else []

@@ -16,7 +16,10 @@ import pyarrow.compute as pc
 from reelscript.schemas.video import FIELD_NAMES
 from reelscript.schemas.videos import IDENTITY, Videos
 
-SAME = ("url", "location", "stated_language", "signature")
+SAME = (
+    *("url", "location", "stated_language", "signature"),
+    *("captions_location", "captions_signature"),
+)
 """What facts depend on of all that the list says; a new title measures nothing again."""
 NEEDED = (*SAME, "chain", "outcome", "reason")
 ALL = "all"

@@ -44,7 +44,7 @@ class Scores:
     longest_word_chars: int
     speech_share: float  # 0..1 of the clip in which Silero hears voice
     static_share: float | None  # 0..1, from the keyframes around the clip
-    interpolated_share: float  # 0..1 of its words whose time was interpolated
+    interpolated_share: float | None  # 0..1 of its words whose time was interpolated; see score
 
 
 SCORE_NAMES = tuple(f.name for f in dataclasses.fields(Scores))

@@ -21,9 +21,12 @@ ARROW_TYPES: dict[Any, pa.DataType] = {
 NOT_PUBLISHED = (
     "location",
     "signature",
+    "captions_location",
+    "captions_signature",
     "position",
     "media",
     "voice",
+    "captions",
     "transcript",
     "aligned_words",
     "segments",

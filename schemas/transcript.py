@@ -74,7 +74,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """All that was said, with where it comes from."""
+    """All that was said, with where it comes from.
+
+    Captions have no windows, no probabilities and no `compute_type` ("none"); their `model` is
+    "manual", "automatic" or "unknown", and their `engine` begins with the format of their file.
+    """
 
     source: str  # "asr" or "captions"
     engine: str  # package and version

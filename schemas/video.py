@@ -45,6 +45,8 @@ class Video:
     stated_language: str | None = None  # what the list says is spoken, ISO 639-1
     subtitles: str | None = None  # where the list says its subtitles lie
     metadata: str | None = None  # JSON text from the list, passed through
+    captions_location: str | None = None  # of subtitles: a URL or an absolute path; not published
+    captions_signature: str | None = None  # as `signature`, of a local file of subtitles
 
     # What became of it.
     outcome: Outcome = "pending"
@@ -98,7 +100,13 @@ class Video:
     language_probability: float | None = None  # None where it was stated
     language_agreement: float | None = None  # 0..1 of the windows that say the same
 
+    # captions, where `transcribe.captions` asks for them
+    captions: str | None = None  # digest of schemas.transcript.Transcript, if they can be used
+    captions_fault: str | None = None  # why they cannot
+    captions_counts: str | None = None  # JSON: cues, words, and what was no word
+
     # transcribe
+    transcript_source: str | None = None  # "asr" or "captions"
     transcript: str | None = None  # digest of schemas.transcript.Transcript
     words: int | None = None
     windows: int | None = None

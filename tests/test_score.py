@@ -83,10 +83,12 @@ WORDS = [
 ]
 
 
-def scored(tmp_path: Path, words: list[Word], segments: list[Segment]) -> tuple[Video, list[Clip]]:
+def scored(
+    tmp_path: Path, words: list[Word], segments: list[Segment], source: str = "asr"
+) -> tuple[Video, list[Clip]]:
     workspace = Workspace(Store(str(tmp_path / "work")), tmp_path / "scratch")
     windows = [window(-0.2, 0.1, 1.3), window(-0.5, 0.7, 2.0)]
-    transcript = Transcript("asr", "e", "m", "int8", "en", windows, words)
+    transcript = Transcript(source, "e", "m", "int8", "en", windows, words)
     voice = Voice([Span(0.5, 1.5), Span(1.8, 9.0)], [], [])
     video = Video(
         video_id="a",
@@ -139,3 +141,15 @@ def test_score_what_cannot_be_measured_is_none_and_never_nan(tmp_path: Path) -> 
     assert s.window_compression_ratio is None
     assert video.mean_word_probability is None
     assert math.isfinite(s.words_per_s)
+
+
+@pytest.mark.parametrize(("source", "share"), [("asr", 0.5), ("captions", None)])
+def test_score_of_times_that_were_not_heard_is_of_recognised_words_only(
+    tmp_path: Path, source: str, share: float | None
+) -> None:
+    words = [
+        Word(" a", 1.0, 1.4, None, 0, interpolated=False),
+        Word(" b", 1.5, 1.9, None, 0, interpolated=True),
+    ]
+    _, clips = scored(tmp_path, words, [Segment(1.0, 1.9, 0, 2, True)], source)
+    assert clips[0].scores.interpolated_share == share

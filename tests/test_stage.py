@@ -17,6 +17,7 @@ from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import CannotOpen, Counts, Raises, RejectsEvery, noted, videos
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import FIELD_NAMES, MAX_RECORD_BYTES, Video
+from reelscript.transforms.transcribe import Transcribe
 
 HEX = "f" * 64
 
@@ -332,10 +333,11 @@ def test_stage_that_cannot_open_says_so_to_the_user(workspace: Workspace) -> Non
 # The real stages.
 
 
-STAGES = [*Config().measuring(), Config().encode]
+EVERYTHING = Config(transcribe=Transcribe(captions="prefer"))  # each stage that there is
+STAGES = [*EVERYTHING.measuring(), EVERYTHING.encode]
 LISTED = {
     *("video_id", "url", "location", "signature", "position", "title", "license", "channel"),
-    *("stated_language", "subtitles", "metadata"),
+    *("stated_language", "subtitles", "metadata", "captions_location", "captions_signature"),
 }
 
 

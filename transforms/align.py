@@ -85,7 +85,7 @@ def aligned(words: Sequence[Word], duration_s: Seconds) -> list[Word]:
                 word,
                 start_s=ms(starts[i]),
                 end_s=ms(max(end_s, starts[i])),
-                interpolated=times is None,
+                interpolated=word.interpolated or times is None,
             )
         )
     return out

@@ -17,7 +17,7 @@ from reelscript.pipeline.stage import Live, Stage
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.clip import Clip, Scores, Segment
 from reelscript.schemas.text import score
-from reelscript.schemas.transcript import Transcript, Voice, Window, Word
+from reelscript.schemas.transcript import Transcript, Voice, Word
 from reelscript.schemas.video import Video
 from reelscript.transforms.segment import end_of, start_of
 from reelscript.transforms.voice_activity import overlap_s
@@ -55,10 +55,10 @@ class Score(Stage):
 
 def _measure(video: Video, workspace: Workspace) -> Video:
     voice = workspace.get_record(Voice, video.voice)
-    windows = workspace.get_record(Transcript, video.transcript).windows
+    said = workspace.get_record(Transcript, video.transcript)
     words = workspace.get_records(Word, video.aligned_words)
     segments = workspace.get_records(Segment, video.segments)
-    clips = [_clip(i, s, words, windows, voice, video.static_share) for i, s in enumerate(segments)]
+    clips = [_clip(i, s, words, said, voice, video.static_share) for i, s in enumerate(segments)]
     return replace(
         video,
         clips=workspace.put_record(clips),
@@ -74,7 +74,7 @@ def _clip(
     index: int,
     segment: Segment,
     words: Sequence[Word],
-    windows: Sequence[Window],
+    said: Transcript,
     voice: Voice,
     static: float | None,
 ) -> Clip:
@@ -82,7 +82,9 @@ def _clip(
     text = " ".join("".join(w.word for w in own).split())
     length_s = max(segment.end_s - segment.start_s, 0.001)
     probabilities = [w.probability for w in own if w.probability is not None]
-    heard = [windows[w.window] for w in own if w.window < len(windows)]
+    heard = [said.windows[w.window] for w in own if w.window < len(said.windows)]
+    # Of captions nobody tried to hear the times: that of a cue holds for its words.
+    guessed = None if said.source == "captions" else sum(w.interpolated for w in own)
     scores = Scores(
         words=len(own),
         words_per_s=score(len(own) / length_s) or 0.0,
@@ -101,7 +103,7 @@ def _clip(
         )
         or 0.0,
         static_share=static,
-        interpolated_share=score(sum(w.interpolated for w in own) / max(1, len(own))) or 0.0,
+        interpolated_share=None if guessed is None else score(guessed / max(1, len(own))),
     )
     span = (segment.start_s, segment.end_s)
     return Clip(

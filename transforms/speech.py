@@ -178,6 +178,15 @@ class Speech(Stage):
             )
 
 
+def language_to_transcribe(
+    video: Video, accept: tuple[str, ...] | None
+) -> tuple[str, float | None]:
+    """Returns the language that words are taken for, as stated or heard, and its probability."""
+    if video.language_probability is None or accept is None or video.language in accept:
+        return video.language or "en", video.language_probability
+    return spoken_language(video, accept)
+
+
 def spoken_language(video: Video, accept: tuple[str, ...]) -> tuple[str, float]:
     """Returns the language to transcribe in, the likeliest accepted one, and its probability."""
     heard: dict[str, float] = json.loads(video.heard_languages or "{}")

@@ -1,5 +1,7 @@
 """What is said, and when: faster-whisper over windows of speech, judged by Whisper's own numbers.
 
+Or, where that is wished, what the source's own subtitles say (`transforms/captions.py`).
+
 faster-whisper's batched mode is fast and silently drops Whisper's thresholds and its fallback. So
 each window is judged here, and a bad one is decoded again by a ladder without sampling: what
 sampling gives depends on what the process decoded before, and a corpus that cannot be built twice
@@ -12,7 +14,7 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -25,7 +27,10 @@ from reelscript.schemas.video import Seconds, Video
 from reelscript.transforms import whisper
 from reelscript.transforms.recogniser import Decoded, Recogniser
 from reelscript.transforms.scratch_audio import scratch_audio
-from reelscript.transforms.speech import spoken_language
+from reelscript.transforms.speech import language_to_transcribe
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class Transcribe(Stage):
             decoded again too: batched decoding at times ends a window early and skips whole
             sentences.
         accept: languages it may transcribe in; None: `language.accept`.
+        captions: what becomes of subtitles that fit what is heard (`transforms/captions.py`):
+            "ignore" them, "fallback": take them where no word was recognised, or "prefer" them, and
+            recognise nothing. Only videos that have some are transcribed again where it changes.
     """
 
     model: str = "auto"
@@ -61,16 +69,17 @@ class Transcribe(Stage):
     max_compression_ratio: float = 2.4
     max_missed_speech_s: Annotated[Seconds, Ge(0)] = 2.0
     accept: tuple[str, ...] | None = threshold(None)
+    captions: Literal["ignore", "fallback", "prefer"] = threshold("ignore")
 
     name: ClassVar[str] = "transcribe"
     rejects: ClassVar[tuple[str, ...]] = ("no_words",)
     reads: ClassVar[tuple[str, ...]] = (
         *("source_sha256", "audio_stream", "start_s", "duration_s", "voice"),
-        *("heard_languages", "language", "language_probability"),
+        *("heard_languages", "language", "language_probability", "captions"),
     )
     writes: ClassVar[tuple[str, ...]] = (
         *("transcript", "words", "windows", "redecoded_windows", "doubtful_windows"),
-        *("language", "language_probability"),
+        *("language", "language_probability", "transcript_source"),
     )
     artefacts: ClassVar[tuple[str, ...]] = ("transcript",)
 
@@ -83,10 +92,20 @@ class Transcribe(Stage):
         """Returns the settings that results depend on; the model's files stand for its name."""
         return super().settings() | {"model": whisper.fingerprint(self.model)}
 
+    def all_settings(self) -> dict[str, Any]:
+        """Returns the settings that facts depend on; to ignore captions is to have none."""
+        found = super().all_settings()
+        return {k: v for k, v in found.items() if (k, v) != ("captions", "ignore")}
+
     def key(self, video: Video) -> str:
-        """Returns what words depend on: of the heard languages only the one to transcribe in."""
-        language, _ = self._language(video)
-        inputs = [
+        """Returns what words depend on: of the heard languages only the one to transcribe in.
+
+        Where captions are taken, words depend on no model.
+        """
+        language, probability = language_to_transcribe(video, self.accept)
+        if self._takes_captions(video):
+            return digest([self.name, self.version, video.captions, language, probability])
+        inputs: list[Any] = [
             video.source_sha256,
             video.audio_stream,
             video.start_s,
@@ -94,31 +113,26 @@ class Transcribe(Stage):
             video.voice,
             language,
         ]
+        if self.captions == "fallback" and video.captions is not None:
+            inputs.append(video.captions)
         return digest([self.name, self.version, self.settings(), inputs])
 
-    def _language(self, video: Video) -> tuple[str, float | None]:
-        if (
-            video.language_probability is None
-            or self.accept is None
-            or video.language in self.accept
-        ):
-            return video.language or "en", video.language_probability
-        return spoken_language(video, self.accept)
+    def _takes_captions(self, video: Video) -> bool:
+        return self.captions == "prefer" and video.captions is not None
 
     @contextmanager
     def open(self) -> Iterator[Live]:
-        """Yields the live function with its model resident."""
-        model = whisper.resident(self.model, self.device, self.compute_type, self.cpu_threads)
+        """Yields the live function with its model resident, or loaded when it is needed."""
+        if self.captions != "prefer":
+            self._model()
 
         def live(video: Video, workspace: Workspace) -> Video:
-            voice = workspace.get_record(Voice, video.voice)
-            language, probability = self._language(video)
-            recogniser = Recogniser(self, model, scratch_audio(video, workspace), voice, language)
-            decoded = recogniser.decode()
-            transcript = self._transcript(decoded, language)
+            language, probability = language_to_transcribe(video, self.accept)
+            transcript = self._said(video, workspace, language)
             return replace(
                 video,
                 transcript=workspace.put_record(transcript),
+                transcript_source=transcript.source,
                 words=len(transcript.words),
                 windows=len(transcript.windows),
                 redecoded_windows=sum(w.attempt != "batched" for w in transcript.windows),
@@ -128,6 +142,21 @@ class Transcribe(Stage):
             )
 
         yield live
+
+    def _model(self) -> WhisperModel:
+        return whisper.resident(self.model, self.device, self.compute_type, self.cpu_threads)
+
+    def _said(self, video: Video, workspace: Workspace, language: str) -> Transcript:
+        """Returns the words of a video, recognised or from its captions."""
+        if self._takes_captions(video):
+            return workspace.get_record(Transcript, video.captions)
+        voice, audio = workspace.get_record(Voice, video.voice), scratch_audio(video, workspace)
+        heard = self._transcript(
+            Recogniser(self, self._model(), audio, voice, language).decode(), language
+        )
+        if heard.words or self.captions == "ignore" or video.captions is None:
+            return heard
+        return workspace.get_record(Transcript, video.captions)
 
     def _transcript(self, decoded: Sequence[Decoded], language: str) -> Transcript:
         words = [replace(w, window=i) for i, d in enumerate(decoded) for w in d.words]

@@ -23,7 +23,7 @@ SCORES = {
     "longest_word_chars": "characters of the longest word",
     "speech_share": "share of time with voice",
     "static_share": "share of time with a still picture",
-    "interpolated_share": "share of words with interpolated times",
+    "interpolated_share": "share of words with interpolated times (recognised words only)",
     "duration_s": "duration in seconds",
     "clips": "clips in a passage",
     "voice_probability": "mean voice probability where there is voice",

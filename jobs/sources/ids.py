@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from urllib.parse import unquote
 
 from reelscript.jobs.sources.places import Place
+from reelscript.jobs.sources.subtitles import SubtitleFinder
 from reelscript.schemas.text import one_line
 from reelscript.schemas.video import Outcome
 from reelscript.schemas.videos import LISTED, Videos, VideosBuilder
@@ -30,9 +31,14 @@ MAX_SHOWN_CHARS = 300
 
 
 class Listing:
-    """The records of the sources added so far, each with an id of its own."""
+    """The records of the sources added so far, each with an id of its own.
 
-    def __init__(self) -> None:
+    Args:
+        subtitles: finds their subtitles; None: nobody wants them.
+    """
+
+    def __init__(self, subtitles: SubtitleFinder | None = None) -> None:
+        self._subtitles = subtitles
         self._count = 0
         self._rows = VideosBuilder(LISTED)
         self._firsts: dict[Hashable, str] = {}  # what tells sources apart -> id of the first
@@ -110,6 +116,7 @@ class Listing:
             video_id = self._id(row.id, computed)
             if fault is not None:
                 outcome, (reason, detail) = "failed", fault
+        captions = (None, None) if self._subtitles is None else self._subtitles.find(place)
         self._rows.add_row(
             (
                 video_id,
@@ -123,6 +130,7 @@ class Listing:
                 row.language,
                 row.subtitles,
                 row.metadata,
+                *captions,
                 outcome,
                 None if reason is None else STAGE,
                 reason,

@@ -28,12 +28,15 @@ from reelscript.jobs.sources.places import (
     shown,
     suffix_fault,
 )
+from reelscript.jobs.sources.subtitles import SubtitleFinder
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.videos import Videos
 from reelscript.transforms.urls import WEB_SCHEMES, is_fetchable, scheme_of
 
 
-def list_sources(sources: str | Sequence[str], base: Path) -> Videos:
+def list_sources(
+    sources: str | Sequence[str], base: Path, subtitle_languages: Sequence[str] | None = None
+) -> Videos:
     """Returns one record for every source: lists in their order, folders and globs sorted by path.
 
     A source that is listed again (the same URL in canonical form, the same file on disk) is a
@@ -43,6 +46,7 @@ def list_sources(sources: str | Sequence[str], base: Path) -> Videos:
         sources: one or several of: a list (.txt, .csv, .tsv, .jsonl, .parquet), a folder, a glob,
             a media file, a URL. Lists and folders may lie on an object store (s3://...).
         base: where relative paths start: the folder of the config file, or the working directory.
+        subtitle_languages: languages in which subtitles are wanted, the best first; None: none are.
 
     Raises:
         UsageError: what is named does not exist, cannot be read, or holds no source.
@@ -50,7 +54,8 @@ def list_sources(sources: str | Sequence[str], base: Path) -> Videos:
     named = [sources] if isinstance(sources, str) else list(sources)
     if not named:
         raise UsageError("there are no sources: name files, folders, globs, URLs or lists of them")
-    listing = Listing()
+    wanted = None if subtitle_languages is None else SubtitleFinder(subtitle_languages)
+    listing = Listing(wanted)
     collecting = gc.isenabled()
     gc.disable()  # a million records without cycles: looking for some takes a fifth of the time
     try:

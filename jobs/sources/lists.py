@@ -33,6 +33,7 @@ class Row(NamedTuple):
     language: str | None = None  # ISO 639-1
     subtitles: str | None = None
     metadata: str | None = None  # JSON text
+    subtitles_at: str | None = None  # the address of `subtitles` as written
 
 
 def read_list(file: BinaryIO, name: str, suffix: str) -> Iterator[Row]:
@@ -176,7 +177,8 @@ def _row(number: int, cells: Mapping[str, Any], name: str) -> Row:
         for c in ("title", "channel", "license", "subtitles")
     )
     metadata = metadata_text(cells.get("metadata"))
-    return Row(number, address, text["id"], title, channel, license_, language, subtitles, metadata)
+    known = (title, channel, license_, language, subtitles, metadata, text["subtitles"])
+    return Row(number, address, text["id"], *known)
 
 
 def _text(value: Any, column: str, where: str) -> str | None:

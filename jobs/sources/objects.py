@@ -68,6 +68,13 @@ def _rows(fs: Any, path: str, source: str, suffix: str, base: str) -> Iterator[P
     folder = source.rpartition("/")[0]
     with fs.open(path, "rb") as file:
         for row in read_list(file, shown(source), suffix):
-            if scheme_of(row.address.strip()) is None and not row.address.startswith("/"):
-                row = row._replace(address=f"{folder}/{row.address}")
+            row = row._replace(address=_from(folder, row.address))
+            if row.subtitles_at is not None:
+                row = row._replace(subtitles_at=_from(folder, row.subtitles_at))
             yield place_of_row(row, base, base)
+
+
+def _from(folder: str, written: str) -> str:
+    """Returns an address of a list; a relative path starts from the folder of the list."""
+    whole = scheme_of(written.strip()) is not None or written.startswith("/")
+    return written if whole else f"{folder}/{written}"

@@ -27,6 +27,7 @@ class Place(NamedTuple):
     relative: str = ""  # never absolute, never with `..`
     identity: Hashable = None  # of a file: the same for every name of it
     signature: str | None = None  # of a file: changes when its bytes do
+    folders: tuple[str, ...] = ()  # that a relative path to its subtitles may start from
 
 
 def place_of_file(path: str, root: str) -> Place:
@@ -46,6 +47,11 @@ def place_of_row(row: Row, root: str, base: str) -> Place:
         root: absolute path of the folder of the list.
         base: absolute path of the folder of the config, or the working directory.
     """
+    place = _place_of_row(row, root, base)
+    return place if row.subtitles_at is None else place._replace(folders=(base, root))
+
+
+def _place_of_row(row: Row, root: str, base: str) -> Place:
     stripped = row.address.strip()
     if stripped.startswith("https://") or scheme_of(stripped) is not None:
         return Place(row, stripped)

@@ -1,0 +1,176 @@
+"""Subtitles of a source in place of speech recognition: words with times, if they can be believed.
+
+The file is one that the source list names, one that lies beside a local video, or one that came
+with a download. A file that is of no use costs nothing but its reason: the words then come from
+speech recognition.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+from reelscript.pipeline.errors import StageError
+from reelscript.pipeline.full_disk import raise_if_disk_full
+from reelscript.pipeline.stage import Live, Resources, Stage, tuning
+from reelscript.pipeline.workspace import Workspace
+from reelscript.schemas.text import one_line
+from reelscript.schemas.transcript import Transcript, Voice, Word
+from reelscript.schemas.video import Video
+from reelscript.transforms.acquire import Acquire, signature_of
+from reelscript.transforms.caption_cleaning import Cleaned, cleaned
+from reelscript.transforms.caption_formats import MAX_BYTES, cues_of
+from reelscript.transforms.caption_timing import fit, timed_words
+from reelscript.transforms.language import (
+    SAME,
+    UNKNOWN,
+    Language,
+    windows_of_text,
+    written_language,
+)
+from reelscript.transforms.speech import language_to_transcribe
+from reelscript.transforms.urls import printable_address, scheme_of
+
+MIN_FIT = 0.5  # less is another cut of the video, a description of pictures, or a few lines
+
+
+@dataclass(frozen=True)
+class Captions(Stage):
+    """The words of a source's subtitles, if these are in its language and fit what is heard.
+
+    It has no section of its own: `transcribe.captions` says whether there is such a stage.
+
+    Attributes:
+        accept: languages that may be transcribed.
+        language: judges which language the captions are written in.
+        fetching: how a file is fetched that lies elsewhere.
+        device: where the stages beside this one run, which it shall not part.
+    """
+
+    accept: tuple[str, ...] | None = None
+    language: Language = field(default_factory=Language)
+    fetching: Acquire = tuning(Acquire())
+    device: str = tuning("auto")
+
+    name: ClassVar[str] = "captions"
+    reads: ClassVar[tuple[str, ...]] = (
+        *("captions_location", "captions_signature", "voice"),
+        *("heard_languages", "language", "language_probability"),
+    )
+    writes: ClassVar[tuple[str, ...]] = ("captions", "captions_fault", "captions_counts")
+    artefacts: ClassVar[tuple[str, ...]] = ("captions",)
+
+    @property
+    def resources(self) -> Resources:
+        """Those of speech and transcribe."""
+        return Resources(gpus=1.0 if self.device.startswith("cuda") else 0.0)
+
+    @contextmanager
+    def open(self) -> Iterator[Live]:
+        """Yields the live function, while langdetect is ready."""
+        with self.language.open():
+            yield self._measure
+
+    def _measure(self, video: Video, workspace: Workspace) -> Video:
+        if video.captions_location is None:
+            return video
+        try:
+            transcript, counts = transcript_of(self._read(video, workspace))
+            video = replace(video, captions_counts=json.dumps(counts))
+            self._check(transcript.words, video, workspace)
+        except StageError as error:
+            raise_if_disk_full(error, workspace)
+            return replace(video, captions_fault=one_line(f"{error.kind}: {error.detail}"))
+        language, _ = language_to_transcribe(video, self.accept)
+        transcript = replace(transcript, language=language)
+        return replace(video, captions=workspace.put_record(transcript))
+
+    def _read(self, video: Video, workspace: Workspace) -> bytes:
+        """Returns the bytes of the file. Raises StageError where it cannot be had."""
+        location = video.captions_location or ""
+        if scheme_of(location) is None:
+            return read_file(location, video.captions_signature)
+        part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
+        try:
+            replace(self.fetching, max_bytes=MAX_BYTES).fetch(location, part)
+            return part.read_bytes()
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _check(self, words: list[Word], video: Video, workspace: Workspace) -> None:
+        """Raises StageError where the words are not those that are said in the video."""
+        found = fit(words, workspace.get_record(Voice, video.voice).spans)
+        if found < MIN_FIT:
+            said = f"they and the voice cover {found:.2f} of each other, at least {MIN_FIT:g}"
+            raise StageError("captions_misfit", said)
+        language, _ = language_to_transcribe(video, self.accept)
+        judge = self.language
+        texts = windows_of_text([w.word for w in words], judge.window_chars)
+        written, probability, _ = written_language(texts, judge.min_chars)
+        sure = written != UNKNOWN and (probability or 0.0) >= judge.min_text_probability
+        if sure and written != SAME.get(language, language):
+            raise StageError("captions_language", f"written in {written}, spoken is {language}")
+
+
+def transcript_of(data: bytes, kind: str | None = None) -> tuple[Transcript, dict[str, object]]:
+    """Returns the words of a subtitle file with times, and counts of what was found in it.
+
+    Args:
+        data: a WebVTT, SubRip or json3 file.
+        kind: "manual" or "automatic", where whoever hands over the file knows that; otherwise what
+            has times of words, or rolls, is automatic.
+
+    Raises:
+        StageError: `bad_captions`: it is too large, or none of these; `no_captions`: it says
+            nothing.
+    """
+    name, cues = cues_of(data)
+    found = cleaned(cues)
+    words = timed_words(found.lines)
+    if not words:
+        raise StageError("no_captions", f"no words in {len(cues)} cues")
+    timed = sum(not word.interpolated for word in words)
+    kind = kind or ("automatic" if timed or found.repeats else "unknown")
+    engine = (
+        name if name == "json3" else f"{name} webvtt-py {importlib.metadata.version('webvtt-py')}"
+    )
+    transcript = Transcript("captions", engine, kind, "none", UNKNOWN, [], words)
+    return transcript, _counts(len(cues), len(words), timed, found)
+
+
+def _counts(cues: int, words: int, timed: int, found: Cleaned) -> dict[str, object]:
+    return {
+        "cues": cues,
+        "words": words,
+        "timed_words": timed,
+        "repeated_words": found.repeats,
+        "sounds": found.sounds,
+        "speaker_marks": found.speakers,
+    }
+
+
+def read_file(location: str, signature: str | None) -> bytes:
+    """Returns a local subtitle file. Raises StageError where it is not what was listed."""
+    path = Path(location)
+    name = printable_address(path.name)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block for ever
+            raise StageError("not_a_file", f"{name} is no regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+            found = signature_of(os.fstat(file.fileno()))
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise StageError("not_found", f"there is no file {name}") from error
+    except OSError as error:
+        raise StageError("unreadable", f"{name}: {error.strerror or error}") from error
+    if found != signature:
+        raise StageError("changed", f"{name} is not what it was when the sources were listed")
+    return data
