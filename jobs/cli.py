@@ -246,7 +246,8 @@ def doctor(folder: str, verb: str, as_json: bool) -> None:
 
     DIR is where a corpus is to stand: its disk is looked at. Exit code 1 if something is missing
     without which no video of your own disk can become a corpus; what is merely not ideal is a
-    warning, and what only other verbs need is left open. Nothing is written, and nothing is asked
+    warning, what could not be told in time is named as not known, and what only other verbs need
+    is left open. Nothing is written, and nothing is asked
     of the network but, where the speech model is not here, whether its hub can be reached.
     """
     import dataclasses
@@ -261,7 +262,9 @@ def doctor(folder: str, verb: str, as_json: bool) -> None:
     ready = not any(finding.state == "missing" for finding in findings)
     if as_json:
         listed = [dataclasses.asdict(finding) for finding in findings]
-        click.echo(json.dumps({"verb": verb, "ready": ready, "findings": listed}, indent=2))
+        unknown = [finding.name for finding in findings if finding.state == "unknown"]
+        told = {"verb": verb, "ready": ready, "unknown": unknown, "findings": listed}
+        click.echo(json.dumps(told, indent=2))
     else:
         print_findings(findings, verb, Console())
     if not ready:

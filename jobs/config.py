@@ -37,9 +37,9 @@ from reelscript.transforms.segment import SegmentWords
 from reelscript.transforms.shard import Shard
 from reelscript.transforms.speech import Speech
 from reelscript.transforms.transcribe import Transcribe
+from reelscript.transforms.whisper import MODEL_BY_DEVICE
 
 T = TypeVar("T")
-MODEL_BY_DEVICE = {"cuda": "large-v3-turbo", "cpu": "small"}
 COMPUTE_TYPE_BY_DEVICE = {"cuda": "float16", "cpu": "int8"}
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: 2026-13-45 looks like a date
 SHORT = {"work": "folder"}  # section -> the setting that a plain text stands for

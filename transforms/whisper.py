@@ -53,6 +53,7 @@ PACKAGED = {
     ),
 }
 
+MODEL_BY_DEVICE = {"cuda": "large-v3-turbo", "cpu": "small"}  # where the config says "auto"
 MILLION_WEIGHTS = {  # arXiv 2212.04356, table 1; for turbo, Whisper's README
     "tiny": 39,
     "base": 74,

@@ -56,7 +56,7 @@ class Said:
     def broken(self, what: str, mend: str) -> Answer:
         """Returns the answer for what said no facts."""
         found = f"{what} {self.why}"
-        return Answer("warning", found) if self.late else Answer("missing", found, mend)
+        return Answer("unknown", found) if self.late else Answer("missing", found, mend)
 
 
 def started(look: Callable[[], T]) -> Future[T]:
@@ -100,14 +100,15 @@ def said(command: Sequence[str], within_s: float) -> Said:
     assert process.stdout is not None
     with process.stdout as output:
         data = output.read(MOST_BYTES)
-    if len(data) == MOST_BYTES:  # it may go on for ever
+    flooding = len(data) == MOST_BYTES
+    if flooding:  # it may go on for ever
         _kill_group(process)
     code = process.wait()
     timer.cancel()
     text = data.decode("utf-8", "replace")
     if late.is_set():
         return Said(text, f"gave no answer within {within_s:.1f} s", late=True)
-    return Said(text, _fault(code))
+    return Said(text, "says too much" if flooding else _fault(code))
 
 
 def said_by_python(code: str, within_s: float, *arguments: str) -> Said:

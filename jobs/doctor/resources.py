@@ -16,32 +16,15 @@ BUILD = "reelscript build SOURCES -o DIR"
 
 
 def cores_and_memory(root: Path = Path("/")) -> Answer:
-    """Returns whether a worker a core has memory enough, and cores of its own.
-
-    Args:
-        root: where /proc and /sys are.
-    """
+    """Returns whether a worker a core has memory enough, by /proc and /sys under `root`."""
     from reelscript.pipeline.engines.limits import SHARE_OF_MEMORY, share_of_memory
     from reelscript.pipeline.engines.local import default_workers
 
     workers, usable_bytes = default_workers(), share_of_memory(1, root)
-    found = f"{workers} cores, {_gb(usable_bytes / SHARE_OF_MEMORY)} of memory"
-    cores = _quota(root)
-    fitting = min(workers, usable_bytes // WORKER_BYTES, round(cores) if cores else workers)
-    if fitting >= workers:
-        return Answer("ok", f"{found}: {workers} workers")
-    held = f", held to the time of {cores:g}" if cores is not None and cores < workers else ""
-    found = f"{found}{held}: fewer workers than cores are better"
-    return Answer("warning", found, f"{BUILD} --workers {max(1, fitting)}")
-
-
-def _quota(root: Path) -> float | None:
-    """Returns how many cores' time a container may use; None for no limit. See cgroups(7)."""
-    try:
-        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # not there, or "max"
-        return None
+    found = f"{workers} cores, {_gb(usable_bytes / SHARE_OF_MEMORY)} of memory: {workers} workers"
+    if usable_bytes < workers * WORKER_BYTES:
+        return Answer("warning", f"{found}, more than fit")
+    return Answer("ok", found)
 
 
 def disk(folder: str) -> Answer:
@@ -50,27 +33,23 @@ def disk(folder: str) -> Answer:
         temporary = Path(tempfile.gettempdir())
     except FileNotFoundError:
         return Answer("missing", "no folder for temporary files can be written", "export TMPDIR=~")
-    said, mend, seen = [], None, set[int]()
+    said, mend = [], None
     places = [(temporary, LOW_TEMPORARY_BYTES, "export TMPDIR=/a/larger/disk")]
     if "://" not in folder:
-        corpus = _existing(Path(folder).absolute())
+        absolute = Path(folder).absolute()
+        corpus = next(place for place in (absolute, *absolute.parents) if place.exists())
+        if not corpus.is_dir():
+            return Answer("missing", f"{corpus} is a file, not a folder")
         places = [(corpus, LOW_BYTES, f"{BUILD} --set work.keep=none"), *places]
     for place, low_bytes, relief in places:
         if not os.access(place, os.W_OK | os.X_OK):
             return Answer("missing", f"{place} cannot be written")
-        if (device := place.stat().st_dev) in seen:
-            continue
-        seen.add(device)
         free_bytes = shutil.disk_usage(place).free
         said.append(f"{_gb(free_bytes)} free in {place}")
         if free_bytes < low_bytes and mend is None:
             said[-1] += f", which is less than {_gb(low_bytes)}"
             mend = relief
     return Answer("warning" if mend else "ok", ", ".join(said), mend)
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def _gb(count: float) -> str:

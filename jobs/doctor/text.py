@@ -11,8 +11,8 @@ from rich.text import Text
 
 from reelscript.jobs.doctor.finding import Finding
 
-SHOWN = {"ok": "ok", "warning": "warning", "missing": "MISSING", "absent": "-"}
-STYLES = {"warning": "yellow", "missing": "bold red", "absent": "dim"}
+SHOWN = {"ok": "ok", "warning": "warning", "missing": "MISSING", "unknown": "?", "absent": "-"}
+STYLES = {"warning": "yellow", "missing": "bold red", "unknown": "yellow", "absent": "dim"}
 
 
 def print_findings(findings: Sequence[Finding], verb: str, console: Console) -> None:
@@ -29,7 +29,10 @@ def print_findings(findings: Sequence[Finding], verb: str, console: Console) -> 
     _mends(console, "To mend:", needed)
     _mends(console, "For other verbs:", [f for f in findings if f not in needed])
     missing = [f.name for f in findings if f.state == "missing"]
+    unknown = [f.name for f in findings if f.state == "unknown"]
     ready = f"not ready, for lack of: {', '.join(missing)}" if missing else "ready"
+    if unknown:
+        ready += f"{';' if missing else ', but'} not known: {', '.join(unknown)}"
     _line(console, f"reelscript {verb}: {ready}")
 
 
