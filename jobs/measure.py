@@ -82,7 +82,8 @@ def measure(
     """
     chain = chain_of(stages)
     ledger.list_sources(_with_chain(listed, chain))
-    stands = standing(listed.table, chain, ledger.latest(NEEDED), to_do_again(retry_failed))
+    known_rows = ledger.latest((*NEEDED, "captions_fault"))
+    stands = standing(listed.table, chain, known_rows, to_do_again(retry_failed))
     todo = listed.where(pc.invert(stands))
     names = [stage.name for stage in stages]
     known = len(listed) - len(todo)

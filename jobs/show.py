@@ -68,11 +68,7 @@ def _sample_lines(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Iterator[s
         in_source = _span(start_s + clip["start_s"], start_s + clip["end_s"])
         yield f"  {_span(clip['start_s'], clip['end_s'])} s of the mp4, {in_source} s of the source"
         yield _fact("text", clip["text"])
-        words = (
-            f"{w['word'].strip()} {w['start_s']:.2f} {_shown(w['probability'])}"
-            for w in clip["words"]
-        )
-        yield _fact("words", " | ".join(words))
+        yield _fact("words", " | ".join(map(_word, clip["words"])))
         yield _fact("scores", _numbers(_in_order(clip["scores"])))
 
 
@@ -110,6 +106,12 @@ def _clip_lines(clip: Mapping[str, Any]) -> Iterator[str]:
     yield "  " + one_line(f"clip {clip['clip_index']} {span} s: {clip['outcome']}{why}")
     yield _fact("text", clip["text"])
     yield _fact("scores", _numbers(_in_order(clip)))
+
+
+def _word(word: Mapping[str, Any]) -> str:
+    """Returns a word with its start and, where it was recognised, its probability."""
+    said = f"{word['word'].strip()} {word['start_s']:.2f}"
+    return said if word["probability"] is None else f"{said} {_shown(word['probability'])}"
 
 
 def _fact(label: str, value: object) -> str:

@@ -7,6 +7,7 @@ second or two.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -43,8 +44,9 @@ def standing(
     Args:
         listed: the sources, columns of `Video`.
         chain: digest of all settings that facts and early judgements depend on.
-        known: `Ledger.latest(NEEDED)`.
-        again: reasons: rows that failed for one of them do not stand; ALL is any reason.
+        known: `Ledger.latest(NEEDED)`, with `captions_fault` where rows may be wanted again for it.
+        again: reasons: rows that failed for one of them do not stand, nor do those whose subtitles
+            did; ALL is any reason.
         same: columns that must be equal in both.
     """
     at = pc.index_in(listed["video_id"], value_set=known["video_id"].combine_chunks())
@@ -53,12 +55,21 @@ def standing(
     for name in same:
         fits = pc.and_(fits, _equal(listed[name], known[name].take(at)))
     if again:
-        failed = pc.equal(known["outcome"].take(at), "failed")
-        if ALL not in again:
-            reasons = pa.array(sorted(again), pa.string())
-            failed = pc.and_(failed, pc.is_in(known["reason"].take(at), value_set=reasons))
-        fits = pc.and_(fits, pc.invert(pc.fill_null(failed, False)))
+        fits = pc.and_(fits, pc.invert(pc.fill_null(_failed(known, again).take(at), False)))
     return pc.or_(pc.not_equal(listed["outcome"], "pending"), fits)
+
+
+def _failed(known: pa.Table, again: Collection[str]) -> Any:
+    """Returns for each row of a ledger whether it, or its subtitles, failed for one of `again`."""
+    nothing = pa.scalar(None, pa.string())
+    reasons = pc.if_else(pc.equal(known["outcome"], "failed"), known["reason"], nothing)
+    kinds = [reasons]
+    if "captions_fault" in known.column_names:
+        kinds.append(pc.replace_substring_regex(known["captions_fault"], "(?s):.*", ""))
+    if ALL in again:
+        return functools.reduce(pc.or_, map(pc.is_valid, kinds))
+    wanted = pa.array(sorted(again), pa.string())
+    return functools.reduce(pc.or_, (pc.is_in(kind, value_set=wanted) for kind in kinds))
 
 
 def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, Any]:
@@ -77,6 +88,7 @@ def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, An
     from_ledger = pa.array(pc.fill_null(stands, False).to_numpy() & ~ended)
     at = pc.index_in(listed.column("video_id"), value_set=known["video_id"].combine_chunks())
     at = pc.if_else(from_ledger, at.combine_chunks(), pa.scalar(None, pa.int32()))
+    known = _with_transcript_source(known)
     columns = {}
     for name in FIELD_NAMES:
         if name in IDENTITY:
@@ -86,6 +98,14 @@ def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, An
         elif known[name].null_count < len(known):  # else nobody has measured it: no column
             columns[name] = known[name].take(at)
     return Videos(pa.table(columns)), known["cpu_s"].take(at)
+
+
+def _with_transcript_source(known: pa.Table) -> pa.Table:
+    """Returns the rows with a source for every transcript: older ones, without, were recognised."""
+    name = "transcript_source"
+    older = pc.and_(pc.is_null(known[name]), pc.is_valid(known["transcript"]))
+    column = pc.if_else(older, "asr", known[name])
+    return known.set_column(known.column_names.index(name), name, column)
 
 
 def to_do_again(retry_failed: str | None) -> Collection[str]:

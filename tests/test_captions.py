@@ -144,6 +144,7 @@ def test_captions_json3_times_that_cannot_be_are_not_believed() -> None:
     [
         *(b"", b"hello", b"{}", b'{"events": 3}', b'{"events": [3]}', b'{"events": {"a": 1}}'),
         b'{"events": ' + b"[" * 100_000,
+        *("WEBVTT\n\n00:01.000 --> 00:02.000\ncaf\u00e9".encode("latin-1"), b"\xff\xfea"),
         *(b"\x00\x01\x02", b"\xff\xfe", b"PK\x03\x04" + b"\x00" * 99),
         b'{"events": [{"tStartMs": 1, "segs": [1]}]}',
     ],
@@ -230,20 +231,57 @@ def test_captions_that_grow_word_by_word_are_said_once() -> None:
 
 
 def test_captions_said_again_after_a_pause_are_no_rolling_repeat() -> None:
-    cues = [(0, 1, "so it"), (1, 2, "so it\ngoes on"), (2, 3, "goes on\nand on"), (9, 10, "and on")]
-    assert said(vtt(*cues)) == "so it goes on and on and on"
+    cues = [
+        (0, 1, "and"),
+        (1, 2, "and\nso it"),
+        (2, 3, "so it\ngoes on"),
+        (3, 4, "goes on\nand on"),
+    ]
+    assert said(vtt(*cues, (9, 10, "and on"))) == "and so it goes on and on and on"
 
 
-def test_captions_of_people_keep_their_repeats() -> None:
-    texts = ["No.", "No.", "I said no.", "And you heard me", "say it", "loud and clear."]
+@pytest.mark.parametrize("gap_s", [0.0, 0.5])
+def test_captions_rolling_with_gaps_between_cues_are_said_once(gap_s: float) -> None:
+    lines = ["we walk", "along the river", "and look", "at the boats", "and the boats", "at us"]
+    pairs = [lines[0], *(f"{a}\n{b}" for a, b in pairwise(lines))]
+    cues = [(k, k + 1 - gap_s, text) for k, text in enumerate(pairs)]
+    assert said(vtt(*cues)) == " ".join(lines)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["No.", "No.", "I said no.", "And you heard me", "say it", "loud and clear."],
+        ["Well, I would never", "Never do that."],
+        ["I would never", "never do", "do that", "that again"],
+        ["Go, go, go", "go away", "Now stop", "stop."],
+        ["No."] * 3,
+        ["We want more!"] * 6,
+    ],
+)
+def test_captions_of_people_keep_their_repeats(texts: list[str]) -> None:
     cues = [(k, k + 1, text) for k, text in enumerate(texts)]
-    assert said(vtt(*cues)) == "No. No. I said no. And you heard me say it loud and clear."
+    assert said(vtt(*cues)) == " ".join(texts)
 
 
-@given(st.lists(st.sampled_from("ab"), max_size=6), st.lists(st.sampled_from("ab"), max_size=6))
-def test_captions_overlap_is_the_longest(before: list[str], now: list[str]) -> None:
-    fitting = [n for n in range(7) if n <= len(before) and now[:n] == before[len(before) - n :]]
-    assert overlap(before, now) == max(n for n in fitting if n <= len(now))
+def test_captions_shown_again_for_a_moment_are_a_repeat_in_any_file() -> None:
+    assert said(vtt((0, 1, "so it"), (1, 1.01, "so it"), (2, 3, "goes"))) == "so it goes"
+
+
+LETTERS = st.lists(st.sampled_from("ab"), max_size=6)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=6), LETTERS)
+def test_captions_overlap_is_the_most_whole_lines(
+    marked: list[tuple[str, bool]], now: list[str]
+) -> None:
+    before, opens = [letter for letter, _ in marked], [opens for _, opens in marked]
+    fitting = [
+        len(before) - k
+        for k in range(len(before))
+        if opens[k] and now[: len(before) - k] == before[k:]
+    ]
+    assert overlap(before, now, opens) == max(fitting, default=0)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +295,10 @@ def test_captions_overlap_is_the_longest(before: list[str], now: list[str]) -> N
         ("I was (and I still am) there", "I was (and I still am) there", 0, 0),
         ("♪ We are the champions ♪", "", 1, 0),
         ("and then ♪ we sang\nit all", "and then it all", 1, 0),
+        ("♪ We are the champions\nof the world ♪\nhe sang", "he sang", 1, 0),
+        ("♪ We are\n♪ the champions\nhe sang", "he sang", 2, 0),
+        ("♪ We are ♪\nand ♪ the champions ♪", "and", 2, 0),
+        ("-5 degrees\n- Cold!", "-5 degrees Cold!", 0, 1),
         (">> Hello. >> Hi.", "Hello. Hi.", 0, 2),
         ("&gt;&gt; MARY: Hello", "Hello", 0, 1),
         ("- Who is it?\n- Me.", "Who is it? Me.", 0, 2),
@@ -308,6 +350,19 @@ def test_captions_words_share_their_cue_by_letters() -> None:
 def test_captions_words_end_where_a_slow_speaker_would() -> None:
     (word,) = words_of(vtt((10, 20, "Hello")))
     assert (word.start_s, word.end_s) == (10.0, pytest.approx(10 + 6 * LETTER_S))
+
+
+def test_captions_after_the_end_of_the_video_are_not_said_in_it() -> None:
+    data = vtt((1, 2, "one"), (9, 30, "two three"), (10, 11, "four five"), (12, 13, "six"))
+    transcript, counts = transcript_of(data, end_s=9.5)
+    assert "".join(w.word for w in transcript.words) == " one two three"
+    assert transcript.words[-1].end_s == 9.5
+    assert [counts["words"], counts["beyond_end"]] == [3, 3]
+    data = vtt((1, 9, "a<00:00:02.000> b<00:00:03.000> c<00:00:04.000> d"))
+    words = transcript_of(data, end_s=3.0)[0].words
+    assert [(w.word, w.start_s) for w in words] == [(" a", 1.0), (" b", 2.0)]
+    with pytest.raises(StageError, match="no words of the video"):
+        transcript_of(data, end_s=1.0)
 
 
 def test_captions_in_disorder_come_in_order() -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,17 +17,18 @@ from hypothesis import strategies as st
 from reelscript.jobs.config import Config, config_from
 from reelscript.jobs.measure import chain_of
 from reelscript.jobs.sources.listing import list_sources
+from reelscript.pipeline.errors import StageError
 from reelscript.pipeline.stage import apply
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.transcript import Span, Transcript, Voice, Window, Word
 from reelscript.schemas.video import Video
 from reelscript.transforms import transcribe as transcribing
-from reelscript.transforms.acquire import file_signature
+from reelscript.transforms.acquire import Acquire, file_signature
 from reelscript.transforms.align import Align
 from reelscript.transforms.caption_formats import MAX_BYTES
 from reelscript.transforms.caption_timing import NEAR_S, fit
-from reelscript.transforms.captions import Captions
+from reelscript.transforms.captions import MAX_LOCATION_CHARS, Captions
 from reelscript.transforms.recogniser import Decoded
 from reelscript.transforms.transcribe import Transcribe
 from tests.test_captions import vtt
@@ -184,6 +187,46 @@ def test_captions_are_fetched_from_a_store(workspace: Workspace) -> None:
     assert list((workspace.scratch / "v").iterdir()) == []
 
 
+def test_captions_that_could_not_be_fetched_are_fetched_the_next_time(
+    workspace: Workspace,
+) -> None:
+    video = heard(workspace, captions_location="memory://late-captions/v.vtt")
+    assert captioned(workspace, video).captions_fault is not None
+    Store("memory://late-captions").put("v.vtt", talk())
+    assert captioned(workspace, video).captions is not None
+
+
+def test_captions_hold_a_worker_for_a_minute_at_most(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Acquire] = []
+
+    def fetch(self: Acquire, *_: object) -> NoReturn:
+        asked.append(self)
+        raise StageError("timed_out", "busy")
+
+    monkeypatch.setattr(Acquire, "fetch", fetch)
+    video = heard(workspace, captions_location="https://x.org/v.vtt")
+    captioned(workspace, video)
+    captioned(workspace, video, Captions(fetching=Acquire(total_s=5, retries=0)))
+    assert [(a.max_bytes, a.total_s, a.retries) for a in asked] == [
+        *((MAX_BYTES, 60, 1), (MAX_BYTES, 5, 0)),
+    ]
+
+
+def test_captions_addresses_are_whole_or_refused(workspace: Workspace, tmp_path: Path) -> None:
+    signed = "https://x.org/v.vtt?signature=" + "a" * 3000
+    too_long = "https://x.org/v.vtt?" + "a" * MAX_LOCATION_CHARS
+    table = pa.table(
+        {"url": ["https://x.org/v", "https://x.org/w"], "subtitles": [signed, too_long]}
+    )
+    pq.write_table(table, tmp_path / "list.parquet")
+    kept, refused = list_sources("list.parquet", tmp_path, ("en",))
+    assert kept.captions_location == signed
+    after = captioned(workspace, heard(workspace, captions_location=refused.captions_location))
+    assert (after.captions_fault or "").startswith("bad_address: ")
+
+
 # What transcribe makes of them.
 
 
@@ -270,6 +313,22 @@ def test_captions_that_are_not_there_change_no_result(
     assert recogniser.asked == 1  # the other two remember what the first one heard
 
 
+@pytest.mark.parametrize("order", [("ignore", "fallback"), ("fallback", "ignore")])
+def test_captions_as_fallback_recognise_nothing_twice(
+    workspace: Workspace, tmp_path: Path, recogniser: type[Deaf], order: tuple[str, str]
+) -> None:
+    file = tmp_path / "v.vtt"
+    file.write_bytes(talk())
+    video = captioned(workspace, heard(workspace, file))
+    found = {captions: transcribed(workspace, video, captions) for captions in order}
+    assert found["ignore"].words == 0
+    assert found["fallback"].transcript_source == "captions"
+    file.write_bytes(talk(lines=[*TALK[:2], "behind the bridge the water is quiet"]))
+    changed = captioned(workspace, heard(workspace, file))
+    assert transcribed(workspace, changed, "fallback").words != found["fallback"].words
+    assert recogniser.asked == 1
+
+
 @pytest.mark.usefixtures("recogniser")
 def test_captions_that_are_ignored_are_no_setting() -> None:
     """What was measured before there were captions stands."""
@@ -341,6 +400,33 @@ def test_captions_beside_a_video_are_found(tmp_path: Path) -> None:
         "e.mp4": (None, False),
     }
     assert found(tmp_path, "fr", "de")["b.mp4"] == ("b.de.vtt", True)
+
+
+def test_captions_beside_a_video_may_name_their_language_in_many_ways(tmp_path: Path) -> None:
+    touched(tmp_path, "a.mp4", "a.en-US.vtt", "b.mp4", "b.en-orig.json3", "b.EN.VTT", "c.mp4")
+    touched(tmp_path, "c.Srt", "c.english.vtt", "d.x.mp4", "d.x.en-GB.vtt", "e.mp4", "e.end.vtt")
+    assert found(tmp_path, "de", "en") == {
+        "a.mp4": ("a.en-US.vtt", True),
+        "b.mp4": ("b.EN.VTT", True),
+        "c.mp4": ("c.Srt", True),
+        "d.x.mp4": ("d.x.en-GB.vtt", True),
+        "e.mp4": (None, False),
+    }
+
+
+def test_captions_addresses_are_published_without_secrets(tmp_path: Path) -> None:
+    written = [
+        *("https://me:secret@x.org/v.vtt", "https://x.org/v.vtt?access_token=secret&a=1"),
+        *(f"{tmp_path}/secret/v.vtt", "subs/v.vtt", "s3://me:secret@bucket/v.vtt"),
+    ]
+    lines = [
+        json.dumps({"url": f"https://x.org/{k}", "subtitles": s}) for k, s in enumerate(written)
+    ]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    assert [video.subtitles for video in list_sources("list.jsonl", tmp_path, ("en",))] == [
+        *("https://x.org/v.vtt", "https://x.org/v.vtt?a=1"),
+        *("v.vtt", "subs/v.vtt", "s3://bucket/v.vtt"),
+    ]
 
 
 def test_captions_that_nobody_wants_are_not_looked_for(tmp_path: Path) -> None:

@@ -282,6 +282,15 @@ def test_show_tells_text_words_scores_and_provenance_of_a_sample(made: Path) -> 
     assert all(line.isprintable() for line in shown.split("\n"))  # the title holds escapes
 
 
+def test_show_leaves_out_probabilities_that_captions_do_not_have(made: Path) -> None:
+    key = "x_two-000000000"
+    sample = open_corpus(made)[key]
+    sample.meta["clips"][0]["words"][0]["probability"] = None
+    corpus: Any = {key: sample}
+    word = sample.meta["clips"][0]["words"][0]
+    assert f"{word['word'].strip()} {word['start_s']:.2f} | " in show_sample(corpus, key)
+
+
 def test_show_tells_every_passage_and_every_rejected_clip_of_a_video(made: Path) -> None:
     corpus = open_corpus(made)
     shown = show_video(corpus, "x_one")

@@ -49,7 +49,11 @@ def a_listing(draw: st.DrawFn) -> list[Video]:
 @st.composite
 def a_row(draw: st.DrawFn) -> Row:
     video = dataclasses.replace(
-        draw(a_video(draw(st.sampled_from(IDS)))), words=draw(st.integers(0, 9))
+        draw(a_video(draw(st.sampled_from(IDS)))),
+        words=draw(st.integers(0, 9)),
+        transcript=draw(st.sampled_from([None, "said"])),
+        transcript_source=draw(st.sampled_from([None, "captions"])),
+        captions_fault=draw(st.sampled_from([None, "http_503: busy: again", "no_captions: none"])),
     )
     ended = video.ended(
         "failed", "probe", draw(st.sampled_from(["http_503", "crashed", "changed"]))
@@ -67,6 +71,9 @@ def stands(video: Video, row: Row | None, retry: str | None) -> bool:
         retry in ("all", row.video.reason) or row.video.reason == "changed"
     ):
         return False
+    fault = row.video.captions_fault
+    if fault is not None and retry in ("all", fault.split(":")[0]):
+        return False
     return all(getattr(video, name) == getattr(row.video, name) for name in SAME)
 
 
@@ -81,7 +88,8 @@ def test_resume_is_what_a_loop_finds(
             ledger.add(row)
     latest = {row.video.video_id: row for row in rows}
     listed = listed_as(listing)
-    mask = standing(listed.table, "now", Ledger(store).latest(NEEDED), to_do_again(retry))
+    rows_known = Ledger(store).latest((*NEEDED, "captions_fault"))
+    mask = standing(listed.table, "now", rows_known, to_do_again(retry))
     expected = [stands(video, latest.get(video.video_id), retry) for video in listing]
     assert mask.to_pylist() == expected
     videos, _ = with_facts(listed, Ledger(store).latest(), mask)
@@ -91,6 +99,8 @@ def test_resume_is_what_a_loop_finds(
         if not before.pending or not known or row is None:
             assert after == before
         else:
+            older = row.video.transcript is not None and row.video.transcript_source is None
+            assert after.transcript_source == ("asr" if older else row.video.transcript_source)
             assert (after.words, after.outcome, after.reason) == (
                 row.video.words,
                 row.video.outcome,

@@ -8,6 +8,8 @@ cue 1          this audiobook                     -> this audiobook
 cue 2 (10 ms)  this audiobook                     ->
 cue 3          this audiobook / is in the public  -> is in the public
 ```
+
+People repeat words too. What rolls shows whole lines again, and something new with them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal, TypeAlias
 
 from reelscript.pipeline.errors import StageError
@@ -24,7 +26,10 @@ from reelscript.schemas.video import Seconds
 from reelscript.transforms.caption_formats import Cue
 
 ROLLING_SHARE = 0.5  # of the cues, from which on a file rolls; people repeat a line now and then
+ROLLING_TIMES = 3  # shown again, with something new, or for a moment: else a file does not roll
 JOINED_S = 0.005  # cues this close follow one another: their times are rounded to 1 or 10 ms
+LINES_JOINED_S = 1.0  # as close as this (ours), if whole lines are shown again above a new one
+MOMENT_S = 0.05  # YouTube shows a line that is finished alone for 0.01 s
 LONGEST_CUE_WORDS = 200  # more words are compared with those of no other cue
 LONGEST_WORD_CHARS = 100
 MAX_PIECES = 500_000  # four hours of speech, each word shown three times, are 150 000
@@ -33,8 +38,9 @@ _PIECES = re.compile(
     r"(?P<sound>\[[^\[\]]*\]"  # [Music], [ __ ]
     r"|^[ \t]*\([^()\n]*\)[ \t]*$"  # (in the round kind, if it is a whole line)
     r"|\([^()\s]+(?:\s+[^()\s]+){0,2}\s*\)"  # (or has at most three words)
-    r"|[♪♫♬♩][^♪♫♬♩\n]*[♪♫♬♩]?)"
-    rf"|(?P<speaker>^[ \t]*(?:(?:[-–—]|>{{2,}})[ \t]*(?:{_NAME})?|{_NAME})|(?<!\S)>{{2,}}(?!\S))"
+    r"|[♪♫♬♩](?:[^♪♫♬♩\n]*[♪♫♬♩]|[^♪♫♬♩]*[♪♫♬♩](?=[ \t]*$)|[^♪♫♬♩\n]*))"
+    rf"|(?P<speaker>^[ \t]*(?:(?:[-–—](?!\d)|>{{2,}})[ \t]*(?:{_NAME})?|{_NAME})"
+    r"|(?<!\S)>{2,}(?!\S))"
     r"|(?P<word>[^\s\[♪♫♬♩]+|\S)",
     re.MULTILINE,
 )
@@ -49,11 +55,15 @@ Kind: TypeAlias = Literal["word", "sound", "speaker"]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word with the white space before it, or what is none; and when, if the file tells."""
+    """A word with the white space before it, or what is none; and when, if the file tells.
+
+    `opens` marks the first one of a displayed line.
+    """
 
     text: str
     kind: Kind
     start_s: Seconds | None = None
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +96,53 @@ class Cleaned:
 def cleaned(cues: Iterable[Cue]) -> Cleaned:
     """Returns what is said, each word once. Raises StageError where no video says so much."""
     shown = _in_order(cues)
-    keys = [[p.text.strip().casefold() for p in line.pieces] for line in shown]
-    overlaps = [0]
-    for k in range(1, len(shown)):
-        joined = shown[k].start_s <= shown[k - 1].end_s + JOINED_S
-        overlaps.append(overlap(keys[k - 1], keys[k]) if joined else 0)
-    filled = sum(bool(key) for key in keys[1:])
-    rolls = filled > 0 and sum(n > 0 for n in overlaps) >= ROLLING_SHARE * filled
-    cut = overlaps if rolls else [0] * len(shown)
-    lines = [replace(line, pieces=line.pieces[n:]) for line, n in zip(shown, cut, strict=True)]
+    again = [0, *(_shown_again(before, now) for before, now in pairwise(shown))][: len(shown)]
+    if not _rolls(shown, again):
+        again = [n if _for_a_moment(line) else 0 for line, n in zip(shown, again, strict=True)]
+    lines = [replace(line, pieces=line.pieces[n:]) for line, n in zip(shown, again, strict=True)]
     before, after = (_counts(found) for found in (shown, lines))
     return Cleaned(lines, before["word"] - after["word"], after["sound"], after["speaker"])
 
 
-def overlap(before: Sequence[str], now: Sequence[str]) -> int:
-    """Returns how many pieces at the end of a cue stand again at the beginning of the next one."""
+def _rolls(shown: Sequence[Line], again: Sequence[int]) -> bool:
+    """Returns whether a file rolls: see the top of this file."""
+    filled = sum(bool(line.pieces) for line in shown[1:])
+    times = sum(
+        0 < n < len(line.pieces) or (n > 0 and _for_a_moment(line))
+        for line, n in zip(shown, again, strict=True)
+    )
+    return times >= ROLLING_TIMES and sum(n > 0 for n in again) >= ROLLING_SHARE * filled
+
+
+def _for_a_moment(line: Line) -> bool:
+    return 0 < line.end_s - line.start_s <= MOMENT_S
+
+
+def _shown_again(before: Line, now: Line) -> int:
+    """Returns how many pieces of a cue the one before may have shown already."""
+    opens = [piece.opens for piece in before.pieces]
+    count = overlap(_keys(before), _keys(now), opens)
+    gap_s = now.start_s - before.end_s
+    above_new = count < len(now.pieces) and now.pieces[count].opens
+    return count if gap_s <= JOINED_S or (gap_s <= LINES_JOINED_S and above_new) else 0
+
+
+def _keys(line: Line) -> list[str]:
+    return [piece.text.strip().casefold() for piece in line.pieces]
+
+
+def overlap(before: Sequence[str], now: Sequence[str], opens: Sequence[bool]) -> int:
+    """Returns how many pieces at the beginning of a cue are the last whole lines of the one before.
+
+    Args:
+        before: pieces of a cue.
+        now: pieces of the next one.
+        opens: for each of `before`, whether a displayed line begins with it.
+    """
     if max(len(before), len(now)) > LONGEST_CUE_WORDS:
         return 0
     sizes = range(min(len(before), len(now)), 0, -1)
-    return next((n for n in sizes if before[-n:] == now[:n]), 0)
+    return next((n for n in sizes if opens[-n] and before[-n:] == now[:n]), 0)
 
 
 def _counts(lines: Sequence[Line]) -> dict[str, int]:
@@ -134,6 +172,7 @@ def pieces_of(cue: Cue) -> list[Piece]:
     """Returns the words, sounds and marks of a cue in their order."""
     pieces: list[Piece] = []
     times = list(reversed(cue.times))
+    line_end = -1  # of the line that the last piece stands in
     for text, kind, first, end in _parts(cue.text):
         said_s = None
         while times and times[-1][0] < end:
@@ -142,7 +181,9 @@ def pieces_of(cue: Cue) -> list[Piece]:
                 said_s = time_s
         shown = text if kind != "word" else _word(text)
         if shown is not None:
-            pieces.append(Piece(shown, kind, said_s))
+            pieces.append(Piece(shown, kind, said_s, first > line_end))
+            if first > line_end:
+                line_end = (cue.text + "\n").index("\n", end)
     return pieces
 
 

@@ -48,9 +48,11 @@ def cues_of(data: bytes) -> tuple[str, list[Cue]]:
     """
     if len(data) > MAX_BYTES:
         raise _bad(f"{len(data)} bytes, at most {MAX_BYTES}")
-    text = data.decode(
-        "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace"
-    )
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        text = data.decode("utf-16" if marked else "utf-8")
+    except UnicodeDecodeError:
+        raise _bad("neither UTF-8 nor UTF-16") from None
     text = text.lstrip("\ufeff \t\r\n")
     if text.startswith("{"):
         return "json3", _json3(text)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from reelscript.schemas.text import ms
@@ -25,6 +26,18 @@ from reelscript.transforms.caption_cleaning import Line
 # recogniser heard, 0.08 to 0.12 s gave the same errors, and both less and no limit larger ones.
 LETTER_S = 0.1
 NEAR_S = 0.5  # how far captions and voice may lie apart: people place cues by hand
+
+
+def until(lines: Sequence[Line], end_s: Seconds) -> list[Line]:
+    """Returns cleaned cues without what is said from a second on, none of which lasts longer."""
+    kept = []
+    for line in lines:
+        if line.start_s < end_s:
+            late = (k for k, piece in enumerate(line.pieces) if (piece.start_s or 0.0) >= end_s)
+            pieces = line.pieces[: next(late, None)]
+            last_s = line.end_s if line.end_s > line.start_s else math.inf
+            kept.append(replace(line, end_s=min(last_s, end_s), pieces=pieces))
+    return kept
 
 
 def timed_words(lines: Sequence[Line]) -> list[Word]:

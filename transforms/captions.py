@@ -1,22 +1,24 @@
 """Subtitles of a source in place of speech recognition: words with times, if they can be believed.
 
 The file is one that the source list names, one that lies beside a local video, or one that came
-with a download. A file that is of no use costs nothing but its reason: the words then come from
-speech recognition.
+with a download. What can be checked is whether it is written in the language that is spoken, and
+whether its times are those of the voice; whether it says the same words, only a reader can tell. A
+file that is of no use costs nothing but its reason: the words then come from speech recognition.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reelscript.pipeline.errors import StageError
 from reelscript.pipeline.full_disk import raise_if_disk_full
@@ -24,11 +26,11 @@ from reelscript.pipeline.stage import Live, Resources, Stage, tuning
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import one_line
 from reelscript.schemas.transcript import Transcript, Voice, Word
-from reelscript.schemas.video import Video
+from reelscript.schemas.video import Seconds, Video
 from reelscript.transforms.acquire import Acquire, signature_of
 from reelscript.transforms.caption_cleaning import Cleaned, cleaned
 from reelscript.transforms.caption_formats import MAX_BYTES, cues_of
-from reelscript.transforms.caption_timing import fit, timed_words
+from reelscript.transforms.caption_timing import fit, timed_words, until
 from reelscript.transforms.language import (
     SAME,
     UNKNOWN,
@@ -40,6 +42,10 @@ from reelscript.transforms.speech import language_to_transcribe
 from reelscript.transforms.urls import printable_address, scheme_of
 
 MIN_FIT = 0.5  # less is another cut of the video, a description of pictures, or a few lines
+MAX_LOCATION_CHARS = 8192  # of an address; signed ones take up to 3000
+FETCH_S = 60.0  # a worker waits no longer for a file that the words do not depend on
+OF_THE_FILE = ("bad_captions", "no_captions", "captions_misfit", "captions_language")
+"""What stays true of a file once it was read; other faults are of fetching it, and may pass."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Captions(Stage):
 
     name: ClassVar[str] = "captions"
     reads: ClassVar[tuple[str, ...]] = (
-        *("captions_location", "captions_signature", "voice"),
+        *("captions_location", "captions_signature", "voice", "duration_s"),
         *("heard_languages", "language", "language_probability"),
     )
     writes: ClassVar[tuple[str, ...]] = ("captions", "captions_fault", "captions_counts")
@@ -79,11 +85,17 @@ class Captions(Stage):
         with self.language.open():
             yield self._measure
 
+    def still_there(self, facts: Mapping[str, Any], workspace: Workspace) -> bool:
+        """Returns whether a result may be taken again: one that could not be fetched may not."""
+        kind = (facts.get("captions_fault") or "").partition(":")[0]
+        return kind in ("", *OF_THE_FILE) and super().still_there(facts, workspace)
+
     def _measure(self, video: Video, workspace: Workspace) -> Video:
         if video.captions_location is None:
             return video
         try:
-            transcript, counts = transcript_of(self._read(video, workspace))
+            end_s = math.inf if video.duration_s is None else video.duration_s
+            transcript, counts = transcript_of(self._read(video, workspace), end_s=end_s)
             video = replace(video, captions_counts=json.dumps(counts))
             self._check(transcript.words, video, workspace)
         except StageError as error:
@@ -96,17 +108,25 @@ class Captions(Stage):
     def _read(self, video: Video, workspace: Workspace) -> bytes:
         """Returns the bytes of the file. Raises StageError where it cannot be had."""
         location = video.captions_location or ""
+        if len(location) > MAX_LOCATION_CHARS:
+            raise StageError("bad_address", f"more than {MAX_LOCATION_CHARS} characters")
         if scheme_of(location) is None:
             return read_file(location, video.captions_signature)
         part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
         try:
-            replace(self.fetching, max_bytes=MAX_BYTES).fetch(location, part)
+            fetching = replace(
+                self.fetching,
+                max_bytes=MAX_BYTES,
+                total_s=min(FETCH_S, self.fetching.total_s),
+                retries=min(1, self.fetching.retries),
+            )
+            fetching.fetch(location, part)
             return part.read_bytes()
         finally:
             part.unlink(missing_ok=True)
 
     def _check(self, words: list[Word], video: Video, workspace: Workspace) -> None:
-        """Raises StageError where the words are not those that are said in the video."""
+        """Raises StageError where times or language of the words are not those of the voice."""
         found = fit(words, workspace.get_record(Voice, video.voice).spans)
         if found < MIN_FIT:
             said = f"they and the voice cover {found:.2f} of each other, at least {MIN_FIT:g}"
@@ -120,13 +140,16 @@ class Captions(Stage):
             raise StageError("captions_language", f"written in {written}, spoken is {language}")
 
 
-def transcript_of(data: bytes, kind: str | None = None) -> tuple[Transcript, dict[str, object]]:
+def transcript_of(
+    data: bytes, kind: str | None = None, end_s: Seconds = math.inf
+) -> tuple[Transcript, dict[str, object]]:
     """Returns the words of a subtitle file with times, and counts of what was found in it.
 
     Args:
         data: a WebVTT, SubRip or json3 file.
         kind: "manual" or "automatic", where whoever hands over the file knows that; otherwise what
             has times of words, or rolls, is automatic.
+        end_s: of the video: what is said later is left out, and nothing lasts longer.
 
     Raises:
         StageError: `bad_captions`: it is too large, or none of these; `no_captions`: it says
@@ -134,9 +157,9 @@ def transcript_of(data: bytes, kind: str | None = None) -> tuple[Transcript, dic
     """
     name, cues = cues_of(data)
     found = cleaned(cues)
-    words = timed_words(found.lines)
+    words = timed_words(until(found.lines, end_s))
     if not words:
-        raise StageError("no_captions", f"no words in {len(cues)} cues")
+        raise StageError("no_captions", f"no words of the video in {len(cues)} cues")
     timed = sum(not word.interpolated for word in words)
     kind = kind or ("automatic" if timed or found.repeats else "unknown")
     engine = (
@@ -151,6 +174,7 @@ def _counts(cues: int, words: int, timed: int, found: Cleaned) -> dict[str, obje
         "cues": cues,
         "words": words,
         "timed_words": timed,
+        "beyond_end": sum(len(line.words) for line in found.lines) - words,
         "repeated_words": found.repeats,
         "sounds": found.sounds,
         "speaker_marks": found.speakers,

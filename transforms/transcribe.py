@@ -54,7 +54,8 @@ class Transcribe(Stage):
         accept: languages it may transcribe in; None: `language.accept`.
         captions: what becomes of subtitles that fit what is heard (`transforms/captions.py`):
             "ignore" them, "fallback": take them where no word was recognised, or "prefer" them, and
-            recognise nothing. Only videos that have some are transcribed again where it changes.
+            recognise nothing of those videos. Only videos that have some are transcribed again
+            where it changes, and none is recognised twice.
     """
 
     model: str = "auto"
@@ -126,37 +127,52 @@ class Transcribe(Stage):
         if self.captions != "prefer":
             self._model()
 
-        def live(video: Video, workspace: Workspace) -> Video:
-            language, probability = language_to_transcribe(video, self.accept)
-            transcript = self._said(video, workspace, language)
-            return replace(
-                video,
-                transcript=workspace.put_record(transcript),
-                transcript_source=transcript.source,
-                words=len(transcript.words),
-                windows=len(transcript.windows),
-                redecoded_windows=sum(w.attempt != "batched" for w in transcript.windows),
-                doubtful_windows=sum(w.doubtful for w in transcript.windows),
-                language=language,
-                language_probability=probability,
-            )
+        yield self._measure
 
-        yield live
+    def _measure(self, video: Video, workspace: Workspace) -> Video:
+        if self._takes_captions(video):
+            return self._captioned(video, workspace)
+        if self.captions == "ignore" or video.captions is None:
+            return self._heard(video, workspace)
+        after = self._heard_once(video, workspace)
+        return after if after.words else self._captioned(video, workspace)
+
+    def _heard_once(self, video: Video, workspace: Workspace) -> Video:
+        """Returns what is heard, remembered as that of a video without captions is."""
+        key = self.key(replace(video, captions=None))
+        found = workspace.remembered(self.name, key) or {}
+        if "facts" in found and self.still_there(found["facts"], workspace):
+            return replace(video, **found["facts"])
+        after = self._heard(video, workspace)
+        facts = {name: getattr(after, name) for name in self.writes}
+        workspace.remember(self.name, key, {"facts": facts})
+        return after
+
+    def _with(self, transcript: Transcript, video: Video, workspace: Workspace) -> Video:
+        language, probability = language_to_transcribe(video, self.accept)
+        return replace(
+            video,
+            transcript=workspace.put_record(transcript),
+            transcript_source=transcript.source,
+            words=len(transcript.words),
+            windows=len(transcript.windows),
+            redecoded_windows=sum(w.attempt != "batched" for w in transcript.windows),
+            doubtful_windows=sum(w.doubtful for w in transcript.windows),
+            language=language,
+            language_probability=probability,
+        )
 
     def _model(self) -> WhisperModel:
         return whisper.resident(self.model, self.device, self.compute_type, self.cpu_threads)
 
-    def _said(self, video: Video, workspace: Workspace, language: str) -> Transcript:
-        """Returns the words of a video, recognised or from its captions."""
-        if self._takes_captions(video):
-            return workspace.get_record(Transcript, video.captions)
+    def _captioned(self, video: Video, workspace: Workspace) -> Video:
+        return self._with(workspace.get_record(Transcript, video.captions), video, workspace)
+
+    def _heard(self, video: Video, workspace: Workspace) -> Video:
+        language, _ = language_to_transcribe(video, self.accept)
         voice, audio = workspace.get_record(Voice, video.voice), scratch_audio(video, workspace)
-        heard = self._transcript(
-            Recogniser(self, self._model(), audio, voice, language).decode(), language
-        )
-        if heard.words or self.captions == "ignore" or video.captions is None:
-            return heard
-        return workspace.get_record(Transcript, video.captions)
+        decoded = Recogniser(self, self._model(), audio, voice, language).decode()
+        return self._with(self._transcript(decoded, language), video, workspace)
 
     def _transcript(self, decoded: Sequence[Decoded], language: str) -> Transcript:
         words = [replace(w, window=i) for i, d in enumerate(decoded) for w in d.words]

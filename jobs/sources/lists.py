@@ -6,6 +6,7 @@ import csv
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
@@ -13,6 +14,7 @@ from reelscript.jobs.sources.language_codes import language_code
 from reelscript.jobs.sources.metadata import metadata_text
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.text import one_line
+from reelscript.transforms.urls import published_url, scheme_of
 
 ADDRESS_COLUMNS = ("url", "path")
 OTHER_COLUMNS = ("id", "title", "channel", "license", "language", "subtitles", "metadata")
@@ -172,13 +174,21 @@ def _row(number: int, cells: Mapping[str, Any], name: str) -> Row:
     except ValueError as error:
         said = one_line(str(error), 100)
         raise UsageError(f"{where}: {said}: expected ISO 639-1, such as 'en'") from None
-    title, channel, license_, subtitles = (
-        one_line(text[c] or "", MAX_CELL_CHARS) or None
-        for c in ("title", "channel", "license", "subtitles")
+    title, channel, license_ = (
+        one_line(text[c] or "", MAX_CELL_CHARS) or None for c in ("title", "channel", "license")
     )
+    subtitles = _published(text["subtitles"] or "")
     metadata = metadata_text(cells.get("metadata"))
     known = (title, channel, license_, language, subtitles, metadata, text["subtitles"])
     return Row(number, address, text["id"], *known)
+
+
+def _published(address: str) -> str | None:
+    """Returns what of an address may be seen: no password or signature, no folder of ours."""
+    address = address.strip()
+    if scheme_of(address) is None and os.path.isabs(address):
+        address = os.path.basename(address)
+    return one_line(published_url(address), MAX_CELL_CHARS) or None
 
 
 def _text(value: Any, column: str, where: str) -> str | None:
