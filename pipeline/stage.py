@@ -149,9 +149,9 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
     held_bytes = workspace.stored_bytes
     remembered, cost_s, trace = False, None, None
     try:
-        found, remembered = _found(stage, live, video, workspace)
+        found, remembered = found_once(stage, stage.key(video), live, video, workspace)
         cost_s = found.get("cpu_s", 0.0)
-        video = dataclasses.replace(video, **_facts(found))
+        video = dataclasses.replace(video, **facts_of(found))
         stage.judge(video)
     except Reject as no:
         if no.reason not in stage.rejects:
@@ -186,11 +186,18 @@ def apply(stage: Stage, live: Live, video: Video, workspace: Workspace) -> tuple
     return video, timing
 
 
-def _found(
-    stage: Stage, live: Live, video: Video, workspace: Workspace
+def found_once(
+    stage: Stage, key: str, live: Live, video: Video, workspace: Workspace
 ) -> tuple[dict[str, Any], bool]:
-    """Returns what a stage finds, its facts or its reject, and whether that was remembered."""
-    key = stage.key(video)
+    """Returns what a stage finds, its facts or its reject, and whether that was remembered.
+
+    Args:
+        stage: whose results are looked up and remembered.
+        key: under which.
+        live: measures what is not remembered.
+        video: the record; `live` sees of it what the stage reads.
+        workspace: which remembers.
+    """
     found = workspace.remembered(stage.name, key) if stage.remembers else None
     if found is not None and stage.still_there(found.get("facts") or {}, workspace):
         return found, True
@@ -206,8 +213,8 @@ def _found(
     return found, False
 
 
-def _facts(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns the facts of what was found. Raises Reject where it is one."""
+def facts_of(found: dict[str, Any]) -> dict[str, Any]:
+    """Returns the facts of what `found_once` gave. Raises Reject where it is one."""
     if "reject" in found:
         no = Reject(found["reject"])
         no.detail = found["detail"] and one_line(found["detail"])

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
+from io import BufferedReader
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -214,11 +215,12 @@ def signature_of(found: os.stat_result) -> str:
     return f"{found.st_size}:{found.st_mtime_ns}"
 
 
-def read_in_place(location: str) -> dict[str, Any]:
-    """Returns the facts of a local file.
+@contextmanager
+def regular_file(location: str) -> Iterator[BufferedReader]:
+    """Yields a local file, open to be read.
 
     Raises:
-        StageError: `not_found`, `not_a_file`, `unreadable`, or `changed` while it was read.
+        StageError: `not_found`, `not_a_file`, or `unreadable`, also while it is read.
     """
     name = printable_address(os.path.basename(location))
     try:
@@ -227,13 +229,24 @@ def read_in_place(location: str) -> dict[str, Any]:
         ):  # before opening: a pipe would block for ever
             raise StageError("not_a_file", f"{name} is no regular file")
         with open(location, "rb") as file:
-            before = os.fstat(file.fileno())
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            after = os.fstat(file.fileno())
+            yield file
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise StageError("not_found", f"there is no file {name}") from error
     except OSError as error:
         raise StageError("unreadable", f"{name}: {error.strerror or error}") from error
+
+
+def read_in_place(location: str) -> dict[str, Any]:
+    """Returns the facts of a local file.
+
+    Raises:
+        StageError: `not_found`, `not_a_file`, `unreadable`, or `changed` while it was read.
+    """
+    name = printable_address(os.path.basename(location))
+    with regular_file(location) as file:
+        before = os.fstat(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise StageError(
             "changed", f"{name} changed while it was read: build again when it is whole"

@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import math
 import os
-import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import one_line
 from reelscript.schemas.transcript import Transcript, Voice, Word
 from reelscript.schemas.video import Seconds, Video
-from reelscript.transforms.acquire import Acquire, signature_of
+from reelscript.transforms.acquire import Acquire, regular_file, signature_of
 from reelscript.transforms.caption_cleaning import Cleaned, cleaned
 from reelscript.transforms.caption_formats import MAX_BYTES, cues_of
 from reelscript.transforms.caption_timing import fit, timed_words, until
@@ -183,18 +182,10 @@ def _counts(cues: int, words: int, timed: int, found: Cleaned) -> dict[str, obje
 
 def read_file(location: str, signature: str | None) -> bytes:
     """Returns a local subtitle file. Raises StageError where it is not what was listed."""
-    path = Path(location)
-    name = printable_address(path.name)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block for ever
-            raise StageError("not_a_file", f"{name} is no regular file")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-            found = signature_of(os.fstat(file.fileno()))
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise StageError("not_found", f"there is no file {name}") from error
-    except OSError as error:
-        raise StageError("unreadable", f"{name}: {error.strerror or error}") from error
+    with regular_file(location) as file:
+        data = file.read(MAX_BYTES + 1)
+        found = signature_of(os.fstat(file.fileno()))
     if found != signature:
+        name = printable_address(Path(location).name)
         raise StageError("changed", f"{name} is not what it was when the sources were listed")
     return data

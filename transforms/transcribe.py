@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 
 from reelscript.pipeline.errors import Reject
-from reelscript.pipeline.stage import Live, Resources, Stage, threshold, tuning
+from reelscript.pipeline.stage import (
+    Live,
+    Resources,
+    Stage,
+    facts_of,
+    found_once,
+    threshold,
+    tuning,
+)
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import digest
 from reelscript.schemas.transcript import Transcript, Voice, Window
@@ -140,13 +148,8 @@ class Transcribe(Stage):
     def _heard_once(self, video: Video, workspace: Workspace) -> Video:
         """Returns what is heard, remembered as that of a video without captions is."""
         key = self.key(replace(video, captions=None))
-        found = workspace.remembered(self.name, key) or {}
-        if "facts" in found and self.still_there(found["facts"], workspace):
-            return replace(video, **found["facts"])
-        after = self._heard(video, workspace)
-        facts = {name: getattr(after, name) for name in self.writes}
-        workspace.remember(self.name, key, {"facts": facts})
-        return after
+        found, _ = found_once(self, key, self._heard, video, workspace)
+        return replace(video, **facts_of(found))
 
     def _with(self, transcript: Transcript, video: Video, workspace: Workspace) -> Video:
         language, probability = language_to_transcribe(video, self.accept)

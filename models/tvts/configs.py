@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -294,9 +294,15 @@ def named(name: str) -> TVTSConfig:
     """
     if name in NAMED:
         return NAMED[name]()
-    close = difflib.get_close_matches(name.lower().replace("/", "").replace("-", ""), NAMED, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(NAMED)}"
-    raise ValueError(f"there is no TVTS configuration '{name}'; {hint}")
+    plain = name.lower().replace("/", "").replace("-", "")
+    raise ValueError(f"there is no TVTS configuration '{name}'; {nearest(plain, NAMED)}")
+
+
+def nearest(wrong: str, valid: Iterable[str]) -> str:
+    """Returns the end of a message: the valid word that is meant, or all there are."""
+    words = list(valid)
+    close = difflib.get_close_matches(wrong, words, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(words)}"
 
 
 def official(config: TVTSConfig) -> TVTSConfig:
@@ -367,10 +373,7 @@ def _check_values(prefix: str, part: object) -> None:
     for setting in dataclasses.fields(part):  # type: ignore[arg-type]
         name, value, kind = setting.name, getattr(part, setting.name), kinds[setting.name]
         if get_origin(kind) is Literal and value not in get_args(kind):
-            valid = get_args(kind)
-            close = difflib.get_close_matches(str(value), valid, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(valid)}"
-            raise ValueError(f"{prefix}{name} is {value!r}; {hint}")
+            raise ValueError(f"{prefix}{name} is {value!r}; {nearest(str(value), get_args(kind))}")
         least = 0 if name == "frozen_blocks" else 1
         if kind is int and (type(value) is not int or value < least):
             raise ValueError(f"{prefix}{name} is {value!r}: expected a whole number from {least}")

@@ -12,7 +12,7 @@ from torch.nn import functional
 from reelscript.models.tvts.attention import Attention
 from reelscript.models.tvts.blocks import MLP
 from reelscript.models.tvts.configs import TextConfig
-from reelscript.models.tvts.text import TextOutput
+from reelscript.models.tvts.text import TextOutput, check_ids
 
 PADDING = 0  # the id of [PAD]
 INIT_STD = 0.02  # of all weights, as in BERT (Devlin et al. 2018, the released configuration)
@@ -103,11 +103,7 @@ class DistilBert(nn.Module):
         Raises:
             ValueError: the texts have no token, or too many.
         """
-        if ids.ndim != 2 or not 1 <= ids.shape[1] <= self.config.context:
-            raise ValueError(
-                f"the token ids are {tuple(ids.shape)}: "
-                f"expected (texts, 1 to {self.config.context} tokens)"
-            )
+        check_ids(ids, self.config.context)
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
         x = self.norm_in(x)
         keys = ids != PADDING

@@ -74,14 +74,18 @@ class TextTower(nn.Module):
         Raises:
             ValueError: the texts are too long, or have no tokens.
         """
-        if ids.ndim != 2 or not 0 < ids.shape[1] <= self.config.context:
-            raise ValueError(
-                f"the token ids are {tuple(ids.shape)}: "
-                f"expected (texts, 1 to {self.config.context} tokens)"
-            )
+        check_ids(ids, self.config.context)
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
         for block in self.blocks:
             x = block(x, causal=True)
         rows = torch.arange(ids.shape[0], device=ids.device)
         embedding = self.projection(self.norm_out(x[rows, ids.argmax(dim=-1)]))
         return TextOutput(embedding, embedding)
+
+
+def check_ids(ids: Tensor, context: int) -> None:
+    """Raises ValueError unless token ids are (R, L) with 1 to `context` tokens."""
+    if ids.ndim != 2 or not 1 <= ids.shape[1] <= context:
+        raise ValueError(
+            f"the token ids are {tuple(ids.shape)}: expected (texts, 1 to {context} tokens)"
+        )

@@ -107,8 +107,9 @@ class VideoTower(nn.Module):
         Raises:
             ValueError: the shapes are not those of the configuration.
         """
-        x = self._embedded(*self._checked(frames, keep))
-        times = frames.shape[1] // self.config.tubelet_frames if frames.ndim == 5 else 1
+        frames, keep = self._checked(frames, keep)
+        times = frames.shape[1] // self.config.tubelet_frames
+        x = self._embedded(frames, keep)
         divided = self.config.attention == "divided"
         for block in self.blocks:
             x = block(x, times) if divided else block(x)

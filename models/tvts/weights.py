@@ -8,7 +8,6 @@ part.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
@@ -72,9 +71,7 @@ def load(
         ValueError: there is no such `require`.
     """
     if require not in (valid := get_args(Require)):
-        close = difflib.get_close_matches(str(require), valid, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(valid)}"
-        raise ValueError(f"require is {require!r}; {hint}")
+        raise ValueError(f"require is {require!r}; {configs.nearest(str(require), valid)}")
     state, layout = _state_of(source)
     check_sizes(state, model.config)
     made = to_ours(state, layout, model.config)
