@@ -330,6 +330,22 @@ def test_captions_as_fallback_recognise_nothing_twice(
 
 
 @pytest.mark.usefixtures("recogniser")
+def test_captions_as_fallback_remember_what_hearing_cost(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    file = tmp_path / "v.vtt"
+    file.write_bytes(talk())
+    video = captioned(workspace, heard(workspace, file))
+    transcribed(workspace, video, "fallback")
+
+    plain = Transcribe(model="tiny.en", accept=("en",))
+    kept = workspace.remembered("transcribe", plain.key(replace(video, captions=None)))
+
+    assert kept is not None
+    assert kept["cpu_s"] >= 0
+
+
+@pytest.mark.usefixtures("recogniser")
 def test_captions_that_are_ignored_are_no_setting() -> None:
     """What was measured before there were captions stands."""
     ignored, preferred = (Transcribe(captions=c) for c in ("ignore", "prefer"))  # type: ignore[arg-type]
