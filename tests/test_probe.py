@@ -420,15 +420,23 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(data=st.data(), extension=st.sampled_from(sorted(CODECS)))
+@given(
+    extension=st.sampled_from(sorted(CODECS)),
+    damages=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20),
+    kept_share=st.floats(0, 1),
+)
 def test_probe_damaged_files_are_measured_or_rejected(
-    tmp_path: Path, small_files: dict[str, bytes], data: st.DataObject, extension: str
+    tmp_path: Path,
+    small_files: dict[str, bytes],
+    extension: str,
+    damages: list[tuple[float, int]],
+    kept_share: float,
 ) -> None:
     whole = bytearray(small_files[extension])
-    for _ in range(data.draw(st.integers(0, 20))):
-        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    for place, value in damages:
+        whole[round(place * (len(whole) - 1))] = value
     path = tmp_path / f"a{extension}"
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    path.write_bytes(whole[: round(kept_share * len(whole))])
     workspace: Any = type("W", (), {"media": lambda _self, _video: path})()
     video = Video(video_id="a", url="a", location="a")
     try:
