@@ -28,12 +28,13 @@ from rich.console import Console
 from reelscript.jobs import cli
 from reelscript.jobs.doctor import (
     doctor,
-    later,
+    engines,
     media,
     models,
     packages,
     recognition,
     resources,
+    sites,
     training,
 )
 from reelscript.jobs.doctor.asking import Said, said, said_by_python, started
@@ -45,7 +46,6 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
     "optional-dependencies"
 ]
 PATIENT_S = 60.0
-TODAY = datetime.date(2026, 11, 21)
 H200 = "NVIDIA H200, 570.86.15"
 Program = Callable[[str, str], Path]
 Install = Callable[..., None]
@@ -284,6 +284,16 @@ def test_doctor_text_fits_80_columns_but_for_commands() -> None:
     assert f"  {command}" in lines
     assert [line for line in lines if len(line) > 80 and command not in line] == []
     assert any("MISSING" in line for line in lines)
+
+
+def test_doctor_prints_a_command_once_that_mends_two_things() -> None:
+    names = {"yt-dlp": "get both", "JavaScript": "get deno", "ffmpeg program": "get both"}
+    findings = [Finding(name, "absent", "", (), mend) for name, mend in names.items()]
+    out = io.StringIO()
+    print_findings(findings, "build", Console(file=out, width=80))
+    assert "To mend:" not in out.getvalue()
+    mends = "  # yt-dlp, ffmpeg program\n  get both\n  # JavaScript\n  get deno\n"
+    assert f"For other verbs and sources:\n{mends}" in out.getvalue()
 
 
 # Programs that misbehave.
@@ -671,51 +681,172 @@ def test_doctor_says_nothing_of_models_without_what_reads_them(
     assert mended(model())[-1] == "reelscript[asr]"
 
 
-# Sites.
+# Video sites and pages.
+
+
+@pytest.fixture
+def sites_extra(install: Install) -> Install:
+    """Makes reelscript ask for what its extra `sites` asks for."""
+    asked = ("yt-dlp>=2026", "imageio-ffmpeg>=0.5")
+    lines = [f'Requires-Dist: {package}; extra == "sites"' for package in asked]
+    install("reelscript", "0.1.0", "Provides-Extra: sites", *lines)
+    return install
+
+
+@pytest.fixture
+def a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sites, "_today", lambda: datetime.date(2026, 11, 21))
 
 
 @pytest.mark.parametrize(
-    ("version", "said_so"),
+    ("version", "state", "said_so"),
     [
-        ("2026.10.26", "yt-dlp 2026.10.26 (26 days old),"),
-        ("2026.11.20.232815.dev0", "yt-dlp 2026.11.20.232815.dev0 (1 days old),"),
-        ("1.0", "yt-dlp 1.0,"),
-        ("2026.13.45", "yt-dlp 2026.13.45,"),
+        ("2026.10.26", "ok", "yt-dlp 2026.10.26, 26 days old"),
+        ("2026.11.20.232815.dev0", "ok", "yt-dlp 2026.11.20.232815.dev0, 1 days old"),
+        ("2026.11.22", "ok", "yt-dlp 2026.11.22, 0 days old"),
+        ("2026.8.23", "ok", "yt-dlp 2026.8.23, 90 days old"),
+        ("2026.8.22", "warning", "yt-dlp 2026.8.22, 91 days old: sites have changed since"),
+        ("2026.13.45", "ok", "yt-dlp 2026.13.45"),
+        ("3000", "ok", "yt-dlp 3000"),
     ],
 )
 def test_doctor_tells_the_age_of_yt_dlp(
-    program: Program, install: Install, version: str, said_so: str
+    sites_extra: Install, a_day: None, version: str, state: str, said_so: str
 ) -> None:
-    install("yt-dlp", version)
-    answer = later.unused(TODAY, PATIENT_S)
-    assert answer.state == "absent"
-    assert answer.found.startswith(said_so)
+    sites_extra("yt-dlp", version)
+    answer = sites.yt_dlp(PATIENT_S)
+    assert (answer.state, answer.found) == (state, said_so)
+
+
+@pytest.mark.parametrize(("ejs", "newest"), [(True, "yt-dlp[default]"), (False, "yt-dlp")])
+def test_doctor_renews_yt_dlp_with_the_scripts_that_fit_it(
+    sites_extra: Install, a_day: None, monkeypatch: pytest.MonkeyPatch, ejs: bool, newest: str
+) -> None:
+    sites_extra("yt-dlp", "2026.1.2")
+    there = {"yt-dlp": "2026.1.2", **({"yt-dlp-ejs": "0.8.0"} if ejs else {})}
+    monkeypatch.setattr(sites, "version", there.get)
+    assert mended(sites.yt_dlp(PATIENT_S))[-2:] == ["--upgrade", newest]
+
+
+def test_doctor_says_what_yt_dlp_is_for_where_it_is_too_old(sites_extra: Install) -> None:
+    sites_extra("yt-dlp", "2025.12.31")
+    answer = sites.yt_dlp(PATIENT_S)
+    needed = "yt-dlp 2025.12.31 (>=2026 needed); for video sites and pages only"
+    assert (answer.state, answer.found) == ("missing", needed)
+    assert mended(answer)[-1] == "reelscript[sites]"
+
+
+def test_doctor_says_why_yt_dlp_does_not_load(
+    sites_extra: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites_extra("yt-dlp", "2026.10.26")
+    monkeypatch.setattr(sites, "LOOK", "raise ImportError('torn')")
+    answer = sites.yt_dlp(PATIENT_S)
+    assert answer.state == "missing"
+    assert answer.found == "importing yt-dlp ended with exit code 1: ImportError: torn"
+
+
+def test_doctor_starts_the_ffmpeg_that_joins_picture_and_sound(
+    sites_extra: Install, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites_extra("imageio-ffmpeg", "0.8.1")
+    good = program("good", "echo ffmpeg version 9.9.9 Copyright")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(good))
+    found = "imageio-ffmpeg 0.8.1, whose ffmpeg 9.9.9 starts"
+    assert sites.ffmpeg(PATIENT_S) == Answer("ok", found)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program("bad", "kill -SEGV $$")))
+    answer = sites.ffmpeg(PATIENT_S)
+    assert (answer.state, "SIGSEGV" in answer.found) == ("missing", True)
+    assert mended(answer)[-1] == "imageio-ffmpeg"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program("hangs", "/bin/sleep 1000")))
+    assert sites.ffmpeg(1.0).state == "unknown"
+
+
+def test_doctor_says_that_the_ffmpeg_program_is_not_there(install: Install) -> None:
+    asks = 'Requires-Dist: no-ffmpeg>=1; extra == "sites"'
+    install("reelscript", "0.1.0", "Provides-Extra: sites", asks)
+    assert mended(sites.ffmpeg(PATIENT_S))[-1] == "reelscript[sites]"
+
+
+@pytest.fixture
+def youtube(install: Install, program: Program, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """A yt-dlp, all of whose scripts fit, and no runtime but what a test puts on PATH."""
+    asks = 'Requires-Dist: yt-dlp-ejs==0.8.0; extra == "{}"'
+    install("yt-dlp", "2026.10.26", asks.format("default"), asks.format("pin"))
+    nowhere = "import sysconfig; sysconfig.get_path = lambda name: '/nowhere'\n"
+    monkeypatch.setattr(sites, "LOOK_FOR_RUNTIMES", nowhere + sites.LOOK_FOR_RUNTIMES)
+    return install
 
 
 @pytest.mark.parametrize(
-    ("name", "script", "said_so"),
+    ("script", "ejs", "state", "said_so"),
     [
-        ("deno", "echo 'deno 2.9.8 (stable, release)'; echo v8 14", " deno 2.9.8,"),
-        ("node", "echo v20.20.2", " node 20.20.2 (22.0.0 needed),"),
-        ("bun", "echo 1.2.9", " bun 1.2.9 (1.2.11 needed),"),
-        ("node", "echo", " node says nothing of use,"),
-        ("node", "exit 1", " node ended with exit code 1,"),
-        ("node", "/bin/sleep 1000", " node gave no answer within 0.5 s,"),
-        ("other", "exit 0", " no JavaScript runtime,"),
+        ("echo 'deno 2.9.8 (stable, release)'; echo v8 14", "0.8.0", "ok", "deno 2.9.8 (PATH)"),
+        (
+            "echo deno 2.2.9",
+            "0.8.0",
+            "warning",
+            "deno 2.2.9 (PATH; 2.3.0 needed), yt-dlp-ejs 0.8.0",
+        ),
+        ("echo deno", "0.8.0", "warning", "deno unknown (PATH; 2.3.0 needed)"),
+        ("exit 1", "0.8.0", "warning", "no deno that runs, yt-dlp-ejs 0.8.0"),
+        (
+            "echo deno 2.9.8",
+            "0.7.0",
+            "warning",
+            "deno 2.9.8 (PATH), yt-dlp-ejs 0.7.0 (==0.8.0 needed)",
+        ),
+        ("exit 1", "0.7.0", "missing", "no deno that runs, yt-dlp-ejs 0.7.0 (==0.8.0 needed)"),
+        ("/bin/sleep 1000", "0.8.0", "unknown", "JavaScript runtimes gave no answer within 1.0 s"),
     ],
 )
-def test_doctor_tells_the_version_of_javascript_runtimes(
-    program: Program, name: str, script: str, said_so: str
+def test_doctor_asks_yt_dlp_for_what_runs_the_javascript_of_youtube(
+    youtube: Install, program: Program, script: str, ejs: str, state: str, said_so: str
 ) -> None:
-    program(name, script)
-    assert said_so in later.unused(TODAY, 0.5 if "sleep" in script else PATIENT_S).found
+    deno = program("deno", script)
+    youtube("yt-dlp-ejs", ejs)
+    answer = sites.javascript(1.0 if "sleep" in script else PATIENT_S)
+    assert answer.state == state
+    assert said_so.replace("PATH", str(deno)) in answer.found
+    if state in ("warning", "missing"):
+        assert answer.found.endswith(": YouTube gives few formats or none")
+        assert mended(answer)[-1] == "reelscript[youtube]"
 
 
-def test_doctor_finds_the_runtime_beside_this_python(program: Program, tmp_path: Path) -> None:
-    beside = tmp_path / "bin" / "scripts"
-    beside.mkdir()
-    program("deno", "echo deno 2.9.8").rename(beside / "deno")
-    assert " deno 2.9.8," in later.unused(TODAY, PATIENT_S).found
+def test_doctor_installs_a_deno_anew_that_does_not_run(youtube: Install) -> None:
+    youtube("deno", "2.9.8")
+    assert mended(sites.javascript(PATIENT_S))[-2:] == ["--force-reinstall", "deno"]
+
+
+def test_doctor_knows_the_runtimes_that_yt_dlp_takes_by_default() -> None:
+    """Only those are worth asking for."""
+    import yt_dlp
+
+    with yt_dlp.YoutubeDL({"quiet": True}) as downloader:
+        assert tuple(downloader.params["js_runtimes"]) == sites.RUNTIMES
+
+
+def test_doctor_says_what_youtube_needs_where_there_is_no_yt_dlp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sites, "version", lambda _: None)
+    answer = sites.javascript(PATIENT_S)
+    assert (answer.state, mended(answer)[-1]) == ("missing", "reelscript[youtube]")
+
+
+# Engines.
+
+
+def test_doctor_tells_the_engines_that_could_be_imported(
+    install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install("ray", "99.1.0")
+    install("apache-beam", "99.2.0")  # without its module
+    monkeypatch.setattr(engines, "MODULES", {"ray": "ray", "apache-beam": "no_such_module"})
+    (tmp_path / "site" / "ray.py").write_text("raise SystemExit('imported')")
+    answer = engines.others()
+    assert answer.state == "absent"
+    assert answer.found.startswith("ray 99.1.0, apache-beam not there; ")
 
 
 # The machine.
@@ -733,12 +864,25 @@ def machine(root: Path, memory_bytes: int) -> Path:
 def test_doctor_says_where_workers_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_gib: int, state: str
 ) -> None:
-    monkeypatch.setattr("reelscript.pipeline.engines.local.default_workers", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
     monkeypatch.setattr(
         "psutil.virtual_memory", lambda: SimpleNamespace(total=1 << 40, available=1 << 40)
     )
     answer = resources.cores_and_memory(machine(tmp_path, memory_gib << 30))
     assert (answer.state, "more than fit" in answer.found) == (state, state != "ok")
+
+
+def test_doctor_counts_the_cores_that_a_container_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    root = machine(tmp_path, 64 << 30)
+    assert resources.cores_and_memory(root).found.startswith("64 cores, ")
+    (root / "sys/fs/cgroup/cpu.max").write_text("250000 100000\n")
+    answer = resources.cores_and_memory(root)
+    assert answer.found.startswith("3 of 64 cores, ")
+    assert answer.found.endswith(": 3 workers")
 
 
 @pytest.mark.parametrize("below", ["", "/corpus"])

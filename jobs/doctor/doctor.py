@@ -7,14 +7,22 @@ or is late is a finding too, so that the answer comes in two seconds whatever th
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 
-from reelscript.jobs.doctor import later, media, models, packages, recognition, resources, training
+from reelscript.jobs.doctor import (
+    engines,
+    media,
+    models,
+    packages,
+    recognition,
+    resources,
+    sites,
+    training,
+)
 from reelscript.jobs.doctor.asking import Said, started
 from reelscript.jobs.doctor.finding import Answer, Finding, State
 from reelscript.schemas.text import one_line
@@ -63,7 +71,10 @@ CHECKS = (
     Check("cores and memory", VERBS, lambda _: resources.cores_and_memory()),
     Check("disk", VERBS, lambda m: resources.disk(m.folder)),
     Check("networks", ("features",), lambda m: training.torch(m.nvidia)),
-    Check("not used yet", (), lambda m: later.unused(datetime.date.today(), m.program_s)),
+    Check("yt-dlp", (), lambda m: sites.yt_dlp(m.program_s)),
+    Check("ffmpeg program", (), lambda m: sites.ffmpeg(m.program_s)),
+    Check("JavaScript", (), lambda m: sites.javascript(m.program_s)),
+    Check("Ray and Beam", (), lambda _: engines.others()),
 )
 
 

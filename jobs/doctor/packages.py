@@ -42,23 +42,39 @@ def core(within_s: float) -> Answer:
     return Answer("ok", f"reelscript {version('reelscript')}, and all {len(wanted)} that it needs")
 
 
-def extra(name: str) -> Answer:
-    """Returns whether all packages of an extra of reelscript are there, in versions that fit."""
-    wanted = required(name)
+def extra(name: str, only: str | None = None) -> Answer:
+    """Returns whether all packages of an extra of reelscript are there, in versions that fit.
+
+    Args:
+        name: of the extra.
+        only: the one package to look at; None for all.
+    """
+    wanted = [r for r in required(name) if only in (None, r.name)]
     mend = pip_install(f"reelscript[{name}]")
     if not wanted:
         return Answer("missing", f"the reelscript that is installed has no extra {name}", mend)
     if lacking := unmet(wanted):
         return _lacking(lacking, mend)
-    return Answer("ok", ", ".join(f"{r.name} {version(r.name)}" for r in wanted))
+    return Answer("ok", ", ".join(map(said_of, wanted)))
 
 
 def _lacking(lacking: list[Requirement], mend: str) -> Answer:
-    said = (f"{r.name} {version(r.name) or 'is not there'} ({r.specifier} needed)" for r in lacking)
-    return Answer("missing", ", ".join(said), mend)
+    return Answer("missing", ", ".join(map(said_of, lacking)), mend)
+
+
+def said_of(wanted: Requirement) -> str:
+    """Returns which version of a package is there, and which is needed if that does not fit."""
+    there = f"{wanted.name} {version(wanted.name) or 'is not there'}"
+    return there if _met(wanted) else f"{there} ({wanted.specifier} needed)"
 
 
 # What is asked for, and what is there.
+
+
+def asked_by(package: str, name: str) -> list[Requirement]:
+    """Returns what an installed package, with any of its extras, asks of another; mostly once."""
+    found = map(Requirement, importlib.metadata.requires(package) or ())
+    return list({str(r.specifier): r for r in found if canonicalize_name(r.name) == name}.values())
 
 
 @functools.cache

@@ -17,11 +17,13 @@ BUILD = "reelscript build SOURCES -o DIR"
 
 def cores_and_memory(root: Path = Path("/")) -> Answer:
     """Returns whether a worker a core has memory enough, by /proc and /sys under `root`."""
+    from reelscript.pipeline.cores import usable_cores
     from reelscript.pipeline.engines.limits import SHARE_OF_MEMORY, share_of_memory
-    from reelscript.pipeline.engines.local import default_workers
 
-    workers, usable_bytes = default_workers(), share_of_memory(1, root)
-    found = f"{workers} cores, {_gb(usable_bytes / SHARE_OF_MEMORY)} of memory: {workers} workers"
+    workers, usable_bytes = usable_cores(root), share_of_memory(1, root)
+    there = max(workers, os.cpu_count() or 1)
+    cores = f"{workers}" if workers == there else f"{workers} of {there}"
+    found = f"{cores} cores, {_gb(usable_bytes / SHARE_OF_MEMORY)} of memory: {workers} workers"
     if usable_bytes < workers * WORKER_BYTES:
         return Answer("warning", f"{found}, more than fit")
     return Answer("ok", found)

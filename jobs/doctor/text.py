@@ -27,7 +27,7 @@ def print_findings(findings: Sequence[Finding], verb: str, console: Console) -> 
     console.print(table)
     needed = [f for f in findings if verb in f.needed_by]
     _mends(console, "To mend:", needed)
-    _mends(console, "For other verbs:", [f for f in findings if f not in needed])
+    _mends(console, "For other verbs and sources:", [f for f in findings if f not in needed])
     missing = [f.name for f in findings if f.state == "missing"]
     unknown = [f.name for f in findings if f.state == "unknown"]
     ready = f"not ready, for lack of: {', '.join(missing)}" if missing else "ready"
@@ -37,11 +37,14 @@ def print_findings(findings: Sequence[Finding], verb: str, console: Console) -> 
 
 
 def _mends(console: Console, title: str, findings: Sequence[Finding]) -> None:
-    mended = [f for f in findings if f.mend is not None]
+    mended: dict[str, list[str]] = {}  # one command may mend several
+    for finding in findings:
+        if finding.mend is not None:
+            mended.setdefault(finding.mend, []).append(finding.name)
     if mended:
         _line(console, title)
-    for finding in mended:
-        _line(console, f"  # {finding.name}\n  {finding.mend}")
+    for command, names in mended.items():
+        _line(console, f"  # {', '.join(names)}\n  {command}")
 
 
 def _line(console: Console, text: str) -> None:

@@ -8,11 +8,13 @@ machine may make any video slow.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from reelscript.pipeline.control_groups import control_groups
 
 SHARE_OF_MEMORY = 0.7  # of what there is, for all workers together
 MIN_WORKER_BYTES = 4 << 30  # with many workers each gets this all the same: few need it at once
@@ -95,34 +97,11 @@ def share_of_memory(workers: int, root: Path = ROOT) -> int:
 def _memory_bytes(root: Path) -> int:
     """Returns the machine's memory, or the least that a control group we are in may use of it."""
     least = int(psutil.virtual_memory().total)
-    for path in _memory_limits(root):
-        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
-            least = min(least, int(path.read_text()))
+    for folder in control_groups("memory", root):
+        for name in ("memory.max", "memory.limit_in_bytes"):  # of versions 2 and 1
+            with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+                least = min(least, int((folder / name).read_text()))
     return max(1, least)
-
-
-def _memory_limits(root: Path) -> Iterator[Path]:
-    """Yields where the limits of our control groups and of those above them may stand.
-
-    See cgroups(7). In a container the topmost folder may be our own group, whatever its path is
-    called outside; so each level is looked for, and need not be there.
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text(errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:  # hierarchy:controllers:path
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:
-            folder, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        parts = [p for p in path.split("/") if p not in ("", ".", "..")]
-        for depth in range(len(parts) + 1):
-            yield folder.joinpath(*parts[:depth], name)
 
 
 @dataclass(slots=True)

@@ -19,11 +19,11 @@ A worker that dies takes nobody with it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from reelscript.pipeline.cores import usable_cores
 from reelscript.pipeline.engines.crew import Crew
 from reelscript.pipeline.engines.limits import Limits, share_of_memory
 from reelscript.pipeline.engines.protocols import Gate, Listener
@@ -98,7 +98,5 @@ def chains_of(stages: Sequence[Stage]) -> list[tuple[str, Chain]]:
 
 
 def default_workers() -> int:
-    """Returns the CPU cores that this process may use."""
-    return (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    )
+    """Returns a worker for each CPU core that this process may use."""
+    return usable_cores()
