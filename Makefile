@@ -16,9 +16,7 @@ help:
 	@echo "make demo | test | lint | types | wheel | bench | soak | ci | clean   [PYTHON=python3.12]"
 
 demo: $(VENV)/has-demo  ## the tour: the videos in examples/videos become demo-corpus/
-	$(BIN)/reelscript build examples/demo.yaml -o demo-corpus
-	$(BIN)/reelscript verify demo-corpus
-	@echo "What became of every video: demo-corpus/report.html"
+	$(BIN)/reelscript demo -o demo-corpus
 
 test: $(VENV)/has-test  ## all tests but the long ones
 	$(BIN)/python -m pytest -n $(JOBS) -m "not soak"

@@ -3,11 +3,6 @@
 What ships was made by this script; it is needed only to make more. Where the program `espeak-ng` is
 missing, the Spanish video is left out and the script says so.
 
-```
-time     0 -- LEAD_S --|-- sentence --|-- pause --|-- sentence --|-- ... --|-- TAIL_S --|
-picture                | its event    |           | its event    |
-```
-
 Beside each narrated video lies a JSON file with what really happens when: `start_s` and `end_s` of
 every sentence (its event happens in just that time) and of every word, in seconds from the start of
 the video.
@@ -21,65 +16,29 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from drawing import HEIGHT_PX, WIDTH_PX, Canvas
 from numpy.typing import NDArray
-from scenes import GARDEN, HARBOUR, TABLE, Story
-from voices import RATE_HZ, EnglishVoice, Sound, SpanishVoice, SpokenWord
+
+from reelscript.examples.drawing import HEIGHT_PX, WIDTH_PX, Canvas
+from reelscript.examples.mp4 import write_mp4
+from reelscript.examples.narration import Speaker, Told, narrate, truth
+from reelscript.examples.scenes import GARDEN, HARBOUR, TABLE, Story
+from reelscript.examples.voices import RATE_HZ, EnglishVoice, Sound, SpanishVoice
 
 FPS = 20
-LEAD_S, TAIL_S = 0.8, 1.2
+TAIL_S = 1.2
 PAUSES_S = (0.7, 1.0, 0.85, 1.2)  # between sentences, in turn: what a calm speaker leaves
 BROKEN_BYTES = 150_000
-AAC_FRAME = 1024  # samples that the encoder takes at once
 
 
-@dataclass(frozen=True)
-class Told:
-    """A sentence, the event that it tells, and when both happen.
-
-    `words` is empty where the voice does not tell when it says them.
-    """
-
-    event: str
-    text: str
-    start_s: float
-    end_s: float
-    words: list[SpokenWord]
-
-
-def tell(story: Story, voice: EnglishVoice | SpanishVoice) -> tuple[Sound, list[Told]]:
+def narrated(story: Story, voice: Speaker) -> tuple[Sound, list[Told]]:
     """Returns the narration of a story and what is told when."""
-    sounds: list[Sound] = [np.zeros(round(LEAD_S * RATE_HZ), np.float32)]
-    told: list[Told] = []
-    for n, event in enumerate(story.events):
-        start_s = sum(map(len, sounds)) / RATE_HZ
-        sound, words = voice.say(event.text)
-        moved = [
-            SpokenWord(w.word, round(start_s + w.start_s, 3), round(start_s + w.end_s, 3))
-            for w in words
-        ]
-        told.append(
-            Told(
-                event.name,
-                event.text,
-                round(start_s, 3),
-                round(start_s + len(sound) / RATE_HZ, 3),
-                moved,
-            )
-        )
-        pause_s = PAUSES_S[n % len(PAUSES_S)] if n + 1 < len(story.events) else TAIL_S
-        sounds += [
-            0.8 * sound / np.abs(sound).max(),
-            np.zeros(round(pause_s * RATE_HZ), np.float32),
-        ]
-    return np.concatenate(sounds), told
+    pauses = [PAUSES_S[n % len(PAUSES_S)] for n in range(len(story.events) - 1)]
+    pairs = zip(story.events, [*pauses, TAIL_S], strict=True)
+    return narrate(((event.name, event.text, pause_s) for event, pause_s in pairs), voice)
 
 
 def pictures(story: Story, told: list[Told], duration_s: float) -> Iterator[NDArray[np.uint8]]:
@@ -97,51 +56,18 @@ def pictures(story: Story, told: list[Told], duration_s: float) -> Iterator[NDAr
 def write_video(
     target: Any, story: Story, told: list[Told], sound: Sound | None, duration_s: float
 ) -> None:
-    """Writes H.264, and AAC where there is sound, to a path or a binary file.
-
-    One encoder thread, because the bytes depend on how many there are; and no AVX-512, because with
-    it x264 gives other bytes for the same pictures from run to run.
-    """
-    with av.open(target, "w", format="mp4") as container:
-        options = {"crf": "24", "preset": "medium", "threads": "1", "x264-params": "asm=SSE4"}
-        video = container.add_stream("libx264", rate=FPS, options=options)
-        video.width, video.height, video.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
-        video.codec_context.gop_size = 2 * FPS
-        audio = None
-        if sound is not None:
-            audio = container.add_stream("aac", rate=RATE_HZ, layout="mono")
-            audio.bit_rate = 48_000
-        heard = 0
-        for n, picture in enumerate(pictures(story, told, duration_s)):
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            shown = round((n + 1) * RATE_HZ / FPS)
-            while audio is not None and sound is not None and heard < min(len(sound), shown):
-                samples = sound[None, heard : heard + AAC_FRAME]
-                frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, heard, Fraction(1, RATE_HZ)
-                container.mux(audio.encode(frame))
-                heard += AAC_FRAME
-        container.mux(video.encode())
-        if audio is not None:
-            container.mux(audio.encode())
+    """Writes a story to a path or a binary file."""
+    write_mp4(target, pictures(story, told, duration_s), (WIDTH_PX, HEIGHT_PX), FPS, sound)
 
 
-def make(
-    story: Story, voice: EnglishVoice | SpanishVoice, folder: Path
-) -> tuple[Sound, list[Told]]:
+def make(story: Story, voice: Speaker, folder: Path) -> tuple[Sound, list[Told]]:
     """Makes a narrated video and the JSON file beside it; returns what is heard and told."""
-    sound, told = tell(story, voice)
+    sound, told = narrated(story, voice)
     duration_s = len(sound) / RATE_HZ
     write_video(str(folder / f"{story.name}.mp4"), story, told, sound, duration_s)
-    truth = {
-        "video": f"{story.name}.mp4",
-        "language": story.language,
-        "license": "CC0-1.0",
-        "duration_s": round(duration_s, 3),
-        "sentences": [asdict(t) for t in told],
-    }
+    facts = truth(f"{story.name}.mp4", story.language, duration_s, told)
     (folder / f"{story.name}.json").write_text(
-        json.dumps(truth, indent=1, ensure_ascii=False) + "\n", "utf-8"
+        json.dumps(facts, indent=1, ensure_ascii=False) + "\n", "utf-8"
     )
     return sound, told
 

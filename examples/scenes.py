@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from drawing import (
+
+from reelscript.examples.drawing import (
     BLACK,
     BLUE,
     BROWN,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 RATE_HZ = 22050  # of both voices
 SLOWER = 1.15  # than Piper's voice speaks by itself
 STRESS = "ˈˌ"
+LOUDNESS = 0.8  # of the loudest sample of a sentence; 1 is full scale
 Sound = NDArray[np.float32]
 
 
@@ -54,7 +55,7 @@ class EnglishVoice:
             at += phoneme.num_samples
         # Less the mark of the sentence's beginning; the mark of its end closes the last word.
         words = self._words(text.split(), chunk.phonemes, starts[1:])
-        return chunk.audio_float_array, words
+        return _loud(chunk.audio_float_array), words
 
     def _words(
         self, words: list[str], phonemes: list[str], starts_s: list[float]
@@ -76,6 +77,10 @@ class EnglishVoice:
                 spoken[-1] = replace(spoken[-1], end_s=round(starts_s[start], 3))
             spoken.append(SpokenWord(word, round(starts_s[start], 3), round(starts_s[end], 3)))
         return spoken
+
+
+def _loud(sound: Sound) -> Sound:
+    return np.asarray(LOUDNESS * sound / np.abs(sound).max(), np.float32)
 
 
 def _groups(phonemes: list[str]) -> list[tuple[int, int]]:
@@ -116,4 +121,4 @@ class SpanishVoice:
             # The header of what is written to a pipe promises more frames than there are.
             samples = np.frombuffer(file.readframes(len(made)), "<i2")
         heard = np.flatnonzero(np.abs(samples) > 200)
-        return samples[heard[0] : heard[-1]].astype(np.float32) / np.float32(32768), []
+        return _loud(samples[heard[0] : heard[-1]].astype(np.float32) / np.float32(32768)), []

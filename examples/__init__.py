@@ -1,0 +1,1 @@
+"""Videos, configs and scripts that ship: the demo's, and a generator of corpora for tests."""
