@@ -10,8 +10,10 @@ from pathlib import Path
 
 import reelscript
 
-TRAIN = ("safetensors", "torch")  # of the extra `train`, which networks need at once
-FOLDERS = ("jobs", "models", "pipeline", "reading", "schemas", "transforms")
+TRAIN = ("safetensors", "torch")  # of the extra `train`, which networks need at once ...
+NETWORKS = ("reelscript.models.", "reelscript.jobs.pretrain.", "reelscript.jobs.evaluate.")
+OTHERS = ("webdataset",)  # ... and what examples show, of no extra but `test`
+FOLDERS = ("examples", "jobs", "models", "pipeline", "reading", "schemas", "transforms")
 
 
 def main(tree: Path) -> int:
@@ -30,7 +32,7 @@ def main(tree: Path) -> int:
     python = [p.with_suffix("") for p in wanted if p.suffix == ".py"]
     modules = [".".join(["reelscript", *p.parts]) for p in python]
     need_train = [module for module in modules if not imports(module.removesuffix(".__init__"))]
-    outside = [m for m in need_train if not m.startswith("reelscript.models.")]
+    outside = [m for m in need_train if not m.startswith((*NETWORKS, "reelscript.examples."))]
     if outside:
         print("need the extra `train` to be imported:", ", ".join(outside))
         return 1
@@ -46,7 +48,7 @@ def imports(module: str) -> bool:
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name in TRAIN:
+        if error.name in (*TRAIN, *OTHERS):
             return False
         raise
     return True

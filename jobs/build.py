@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config, load_config, resolved
 from reelscript.jobs.encode import encode
-from reelscript.jobs.measure import AtOnce, Measured, as_measured, forget_changed, measure
+from reelscript.jobs.measure import (
+    AtOnce,
+    Measured,
+    as_measured,
+    forget_changed,
+    forget_playlists,
+    measure,
+)
 from reelscript.jobs.mend import mended
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.publish import publish
@@ -23,17 +30,21 @@ from reelscript.jobs.room import Room
 from reelscript.jobs.runner import Runner
 from reelscript.jobs.scratch import scratch_folder
 from reelscript.jobs.sources.listing import list_sources
+from reelscript.jobs.sources.playlists import COLUMNS as OF_PLAYLISTS
+from reelscript.jobs.sources.playlists import with_playlists
 from reelscript.pipeline.clips import clips_of
 from reelscript.pipeline.decide import Decision, decide
 from reelscript.pipeline.engines.local import LocalEngine, default_workers
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.ledger import ENCODED, Ledger
 from reelscript.pipeline.runs import Run
+from reelscript.pipeline.stage import Stage
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.turns import turn
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import one_line
 from reelscript.schemas.videos import Videos
+from reelscript.transforms.acquire import PLAYLIST
 
 DONE, TOO_MANY_FAILED = 0, 3
 DEFAULT_MAX_FAILED = 0.2
@@ -94,6 +105,8 @@ def build(
     Raises:
         UsageError: the config or a source list is wrong, a model is not to be had, or another build
             is at work in the same work folder.
+        SitesBlocked: sites refuse to be asked further; all other sources are finished, nothing is
+            published. The same call goes on later.
         StorageError: the disk is full or gone. What was finished is saved; the same call goes on.
 
     Note:
@@ -150,9 +163,10 @@ def _decided(
     """Returns what is kept, measured and encoded, and CPU seconds by video and stage."""
     work, progress, stages = runner.workspace.store, runner.progress, config.measuring()
     with Ledger(work) as ledger, Ledger(work, ENCODED) as encoded:
+        listed = with_playlists(listed, ledger.latest(OF_PLAYLISTS), runner.workspace)
         if not publish_only:
             at_once = AtOnce(config.at_once(), encoded)
-            measure(listed, stages, ledger, runner, at_once, retry_failed)
+            listed = _measured(listed, stages, ledger, runner, at_once, retry_failed)
             ledger.compact()
         progress.doing("decide")
         measured = as_measured(listed, stages, ledger, whole=not publish_only)
@@ -170,6 +184,26 @@ def _decided(
             runner.room.let_go()
             forget_changed(decision.videos, ledger)
     return decision, _all_costs(measured, encoded_cpu_s)
+
+
+def _measured(
+    listed: Videos,
+    stages: Sequence[Stage],
+    ledger: Ledger,
+    runner: Runner,
+    at_once: AtOnce,
+    retry_failed: str | None,
+) -> Videos:
+    """Returns the sources, all of them measured, with those that turned up in playlists."""
+    if retry_failed == PLAYLIST:
+        forget_playlists(listed, stages, ledger, runner.workspace)
+    while True:
+        blocked = measure(listed, stages, ledger, runner, at_once, retry_failed)
+        found = with_playlists(listed, ledger.latest(OF_PLAYLISTS), runner.workspace)
+        if len(found) == len(listed):
+            blocked.raise_if_any()
+            return listed
+        listed, retry_failed = found, None  # what failed was tried again in the first round
 
 
 def _asked(

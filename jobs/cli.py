@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reelscript.pipeline.errors import DataError, ReelscriptError, UsageError
+from reelscript.pipeline.errors import DataError, ReelscriptError, SitesBlocked, UsageError
 from reelscript.schemas.text import one_line
 
 if TYPE_CHECKING:
     from reelscript.jobs.build import Built
 
-DATA_WRONG, USAGE, TOO_MANY_FAILED, INTERRUPTED = 1, 2, 3, 130
+DATA_WRONG, USAGE, TOO_MANY_FAILED, BLOCKED, INTERRUPTED = 1, 2, 3, 4, 130
 LATER = (
     "audit",
     "sweep",
@@ -29,7 +29,6 @@ LATER = (
     "score",
     "remove",
     "export",
-    "demo",
 )
 MAX_FAULTS = 10
 
@@ -64,8 +63,8 @@ def cli(debug: bool) -> None:
     """From raw video to transcribed, filtered, deduplicated WebDataset corpora.
 
     Exit codes: 0 done; 1 the data is wrong or the run broke; 2 the command line or the config
-    is wrong; 3 finished, but more sources failed than --max-failed allows; 130 interrupted,
-    work saved.
+    is wrong; 3 finished, but more sources failed than --max-failed allows; 4 a site blocks us,
+    its sources wait; 130 interrupted, work saved.
     """
 
 
@@ -303,6 +302,35 @@ def show(folder: str, key: str | None, video: str | None) -> None:
     click.echo(show_sample(corpus, key) if key is not None else show_video(corpus, str(video)))
 
 
+@cli.command(epilog="Example: reelscript demo -o demo-corpus --open")
+@click.option(
+    "-o", "--out", default="demo-corpus", show_default=True, help="The corpus folder to make."
+)
+@click.option("--open", "in_browser", is_flag=True, help="Open its report in a browser.")
+@click.pass_context
+def demo(context: click.Context, out: str, in_browser: bool) -> None:
+    """Take the tour: five short videos that ship become a corpus, with a real speech model.
+
+    Needs the extra `demo`, no network and no GPU. The same command again does nothing twice.
+    """
+    from rich.console import Console
+
+    from reelscript.jobs.demo import demo as tour
+    from reelscript.jobs.progress import Progress
+
+    tour.check_demo(out)
+    click.echo(tour.WHAT_SHIPS)
+    built = tour.build_demo(out, Progress(Console(stderr=True)), _same_command())
+    _tell(built)
+    click.echo(f"\n$ reelscript verify {shlex.quote(out)}")
+    context.invoke(verify, folder=out)
+    for line in tour.look_further(out):
+        click.echo(line)
+    if in_browser and not tour.open_report(out):
+        click.echo("There is no browser to open the report in.")
+    raise SystemExit(built.exit_code)
+
+
 @cli.command(epilog="Example: reelscript features TVTSv2_ViT_B_16.pth videos/ -o features.npz")
 @click.argument("checkpoint")
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
@@ -349,6 +377,13 @@ def show(folder: str, key: str | None, video: str | None) -> None:
     show_default=True,
     help="Largest share of failed videos; above it exit code 3.",
 )
+@click.option(
+    "--allow-address",
+    "allow_addresses",
+    multiple=True,
+    metavar="NETWORK",
+    help="A network, such as 10.0.0.0/8, that may be asked beside the public internet.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def features(
     checkpoint: str, videos: tuple[str, ...], out: str, max_failed: float, quiet: bool, **asked: Any
@@ -394,6 +429,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except UsageError as error:
         _end(given, one_line(str(error), 1000), USAGE)
+    except SitesBlocked as error:
+        _end(given, one_line(str(error), 1000), BLOCKED)
     except (DataError, ReelscriptError) as error:
         _end(given, one_line(str(error), 1000), DATA_WRONG)
     except BrokenPipeError:

@@ -29,6 +29,7 @@ from reelscript.transforms.captions import Captions
 from reelscript.transforms.choose import Choose
 from reelscript.transforms.encode import Encode
 from reelscript.transforms.glance import Glance
+from reelscript.transforms.hear_first import HearFirst
 from reelscript.transforms.language import Language
 from reelscript.transforms.probe import Probe
 from reelscript.transforms.proxy import Proxy
@@ -42,7 +43,9 @@ from reelscript.transforms.whisper import MODEL_BY_DEVICE
 T = TypeVar("T")
 COMPUTE_TYPE_BY_DEVICE = {"cuda": "float16", "cpu": "int8"}
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: 2026-13-45 looks like a date
+SIZES = re.compile(r"(^|_)bytes(_|$)")  # in the names of settings that may be written as 512MB
 SHORT = {"work": "folder"}  # section -> the setting that a plain text stands for
+PATHS = (("work", "folder"), ("acquire", "cookies_file"), ("acquire", "local_roots"))
 LATER_KEYS = {"preset": "presets are not part of this version"}
 
 
@@ -69,6 +72,7 @@ class Config:
     def measuring(self) -> list[Stage]:
         """Returns the stages that measure a video: what rejects stands before what costs."""
         return [
+            *self._hear_first(),
             self._acquire(),
             self.probe,
             self.glance,
@@ -93,6 +97,13 @@ class Config:
 
     def _acquire(self) -> Acquire:
         return AcquireForNow(**vars(self.acquire)) if self.work.lets_go else self.acquire
+
+    def _hear_first(self) -> list[Stage]:
+        if not self.acquire.audio_first:
+            return []
+        on_cpu = COMPUTE_TYPE_BY_DEVICE["cpu"]
+        speech = dataclasses.replace(self.speech, device="cpu", compute_type=on_cpu)
+        return [HearFirst(self.acquire, speech)]
 
     def _captions(self) -> list[Stage]:
         if self.transcribe.captions == "ignore":
@@ -181,12 +192,22 @@ def config_from(data: Mapping[str, Any], where: str) -> Config:
 
 
 def _beside(path: Path, data: dict[str, Any]) -> dict[str, Any]:
-    """Returns the data of a config file with its work folder, if relative, beside that file."""
-    work = _spelled_out("work", data.get("work"))
-    folder = work.get("folder") if isinstance(work, dict) else None
-    if not isinstance(folder, str) or "://" in folder or path.parent == Path():
+    """Returns the data of a config file with its relative paths beside that file."""
+    if path.parent == Path():
         return data
-    return data | {"work": {**work, "folder": str(path.parent / folder)}}
+    moved = dict(data)
+    for section, key in PATHS:
+        values = _spelled_out(section, moved.get(section))
+        if isinstance(values, dict) and key in values:
+            moved[section] = {**values, key: _moved(values[key], path.parent)}
+    return moved
+
+
+def _moved(value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return [_moved(one, folder) for one in value]
+    local = isinstance(value, str) and "://" not in value and not value.startswith("~")
+    return str(folder / value) if local else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -268,7 +289,7 @@ def _size(section: str, key: str, value: Any, where: str) -> Any:
     """Returns a number of bytes for a setting in bytes that is written as text, such as 512MB."""
     default = getattr(SECTIONS[section], key)
     number = default is None or type(default) is int
-    if not (key.endswith("_bytes") and number and isinstance(value, str)):
+    if not (SIZES.search(key) and number and isinstance(value, str)):
         return value
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
@@ -307,6 +328,10 @@ def resolved(config: Config, all_stated: bool = False, fetch: bool = True) -> Co
         compute_type=_auto(config.transcribe.compute_type, COMPUTE_TYPE_BY_DEVICE[kind]),
         accept=config.transcribe.accept or config.language.accept,
     )
+    accept = transcribe.accept or config.language.accept
+    acquire = dataclasses.replace(
+        config.acquire, subtitle_languages=config.acquire.subtitle_languages or accept
+    )
     speech = dataclasses.replace(
         config.speech,
         device=_auto(config.speech.device, device),
@@ -314,12 +339,14 @@ def resolved(config: Config, all_stated: bool = False, fetch: bool = True) -> Co
         accept=config.speech.accept or config.language.accept,
         language_model=config.speech.language_model or transcribe.model,
     )
+    if acquire.cookies_file is not None and not Path(acquire.cookies_file).is_file():
+        raise UsageError(f"acquire.cookies_file: there is no file {acquire.cookies_file}")
     names = (transcribe.model, speech.language_model or transcribe.model)
     if fetch or all(whisper.folder_here(name) is not None for name in names):
         _check_models(speech, transcribe, all_stated)
     if speech.language is not None or all_stated:
         speech = dataclasses.replace(speech, language_model=None)
-    return dataclasses.replace(config, transcribe=transcribe, speech=speech)
+    return dataclasses.replace(config, acquire=acquire, transcribe=transcribe, speech=speech)
 
 
 def _auto(value: str, default: str) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reelscript.jobs.blocked import Blocked
 from reelscript.jobs.measure import chain_of
 from reelscript.jobs.runner import Runner, only
 from reelscript.pipeline.decide import Decision, with_encode_failures
@@ -44,12 +45,15 @@ def encode(
         ledger: of encoding.
         runner: runs the stages.
         retry_failed: "all" or a reason: what failed (for it) is encoded again.
+
+    Raises:
+        SitesBlocked: a source that was let go cannot be fetched again for now.
     """
     chosen = Videos.of(_chosen(decision, runner.workspace))
     chain = chain_of(stages[1:])
     known = ledger.latest(("chain", "outcome", "source_sha256", "cpu_s", *TAKEN))
     stands = standing(chosen.table, chain, known, to_do_again(retry_failed), same=SAME)
-    ended = _known(chosen.where(stands), known)
+    ended, blocked = _known(chosen.where(stands), known), Blocked()
     todo = chosen.where(pc.invert(stands))
     measured = dict(zip(*(todo.column(name).to_pylist() for name in BYTES), strict=True))
     for video, cpu_s in runner.run("encode", stages, todo, len(chosen) - len(todo)):
@@ -59,7 +63,9 @@ def encode(
         row = Row(chain, video, only(cpu_s, [stage.name for stage in stages[1:]]))
         ledger.add(row)
         ended[video.video_id] = Encoded.of(row)
+        blocked.takes(video)
     ledger.flush()
+    blocked.raise_if_any()
     return _settled(decision, ended)
 
 

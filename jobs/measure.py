@@ -11,17 +11,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reelscript.jobs.blocked import Blocked
 from reelscript.jobs.runner import Runner, only
 from reelscript.pipeline.errors import StorageError
 from reelscript.pipeline.ledger import Ledger, Row
 from reelscript.pipeline.resume import NEEDED, standing, to_do_again, with_facts
 from reelscript.pipeline.stage import Stage
+from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import digest
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import Videos
+from reelscript.transforms.acquire import PLAYLIST
 
 OF_ENCODING = ("stage", "reason", "detail", "passages", "proxy", "encodings")
 """What no row of measuring has of a video that was measured whole."""
+NO_SETTINGS = ""
+"""The chain of a row that stands for nothing: its source is pending."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,10 @@ def measure(
     runner: Runner,
     at_once: AtOnce,
     retry_failed: str | None = None,
-) -> None:
+) -> Blocked:
     """Measures every source that the ledger does not know, and adds what became of it.
+
+    What a site keeps from us for now is added as well, but stands for nothing: it stays pending.
 
     Args:
         listed: the sources.
@@ -79,6 +86,9 @@ def measure(
         runner: runs the stages.
         at_once: what follows for each video.
         retry_failed: "all" or a reason: sources that failed (for it) are measured again.
+
+    Returns:
+        What was blocked.
     """
     chain = chain_of(stages)
     ledger.list_sources(_with_chain(listed, chain))
@@ -87,16 +97,32 @@ def measure(
     todo = listed.where(pc.invert(stands))
     names = [stage.name for stage in stages]
     known = len(listed) - len(todo)
+    blocked = Blocked()
     for video, cpu_s in runner.run("measure", [*stages, *at_once.stages], todo, known):
-        ledger.add(Row(chain, at_once.settle(video, cpu_s), only(cpu_s, names)))
+        of = NO_SETTINGS if blocked.takes(video) else chain
+        ledger.add(Row(of, at_once.settle(video, cpu_s), only(cpu_s, names)))
     ledger.flush()
     at_once.encoded.flush()
+    return blocked
 
 
 def forget_changed(videos: Videos, ledger: Ledger) -> None:
     """Lets sources be measured anew that turned out to be other bytes when they were encoded."""
     for video in videos.where(pc.equal(videos.column("reason"), "changed")):
-        ledger.add(Row("", video))  # of no settings, so it stands for nothing
+        ledger.add(Row(NO_SETTINGS, video))
+
+
+def forget_playlists(
+    listed: Videos, stages: Sequence[Stage], ledger: Ledger, workspace: Workspace
+) -> None:
+    """Lets the playlists among the sources be asked again."""
+    rows = ledger.latest(("reason",))
+    ids = rows.filter(pc.fill_null(pc.equal(rows["reason"], PLAYLIST), False))["video_id"]
+    acquire = next(stage for stage in stages if stage.name == "acquire")
+    for video in listed.where(pc.is_in(listed.column("video_id"), ids.combine_chunks())):
+        workspace.unremember(acquire.name, acquire.key(video))
+        ledger.add(Row(NO_SETTINGS, video))
+    ledger.flush()
 
 
 @dataclass(frozen=True)

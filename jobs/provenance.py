@@ -15,7 +15,16 @@ from reelscript.pipeline.rules import (
     rules_of,
 )
 
-PACKAGES = ("reelscript", "faster-whisper", "ctranslate2", "av", "langdetect", "pyarrow", "numpy")
+PACKAGES = (
+    "reelscript",
+    "faster-whisper",
+    "ctranslate2",
+    "av",
+    "langdetect",
+    "yt-dlp",
+    "pyarrow",
+    "numpy",
+)
 
 
 def versions(config: Config) -> dict[str, Any]:

@@ -8,6 +8,7 @@ ReelscriptError
  |   `- DamagedArtefact  a piece of the work folder is gone or damaged: it is made again
  |- StorageError    what is written cannot be stored (a full disk, a lost mount): the build stops,
  |                  exit 1, nobody is blamed, the same command goes on
+ |- SitesBlocked    sites refuse to be asked further: their sources stay pending, exit 4
  |- SourceGone      the stored copy of a source was let go, and nobody can bring it back
  |- StageError      a source is broken in a known way: the row becomes failed(stage, kind)
 Reject              not an error: a stage does not want this video, and says why
@@ -18,6 +19,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+BLOCKED = "blocked"
+"""The kind of a StageError that says: this site does not let us in for now."""
 
 
 class ReelscriptError(Exception):
@@ -47,6 +51,13 @@ class StorageError(ReelscriptError):
     """
 
 
+class SitesBlocked(ReelscriptError):
+    """Sites refuse to be asked further: their sources stay pending, all others are finished.
+
+    One sentence: which sites, what they said, how many sources wait, how to go on.
+    """
+
+
 class SourceGone(ReelscriptError):
     """The stored copy of a source was let go, is needed again, and cannot be brought back."""
 
@@ -56,7 +67,7 @@ class StageError(ReelscriptError):
 
     Args:
         kind: a short stable name, the `reason` of the row, such as `http_404` or
-            `download_too_large`.
+            `download_too_large`. BLOCKED is no fault of the source: it stays pending.
         detail: what was found, for people.
     """
 

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reelscript.pipeline.errors import BLOCKED
 from reelscript.schemas.video import FIELD_NAMES
 from reelscript.schemas.videos import IDENTITY, Videos
 
@@ -24,9 +25,11 @@ SAME = (
 """What facts depend on of all that the list says; a new title measures nothing again."""
 NEEDED = (*SAME, "chain", "outcome", "reason")
 ALL = "all"
-OF_THE_MOMENT = ("changed", "damaged_artefact")
+OF_THE_MOMENT = ("changed", "damaged_artefact", BLOCKED)
 """What a source failed for that is not true of it any more the next time."""
 OUTCOME = ("outcome", "stage", "reason", "detail")
+SITE_SAYS = {"title": "site_title", "channel": "site_channel", "license": "site_license"}
+"""What the site says counts where the list says nothing."""
 
 
 def standing(
@@ -91,7 +94,10 @@ def with_facts(listed: Videos, known: pa.Table, stands: Any) -> tuple[Videos, An
     known = _with_transcript_source(known)
     columns = {}
     for name in FIELD_NAMES:
-        if name in IDENTITY:
+        if name in SITE_SAYS:
+            site = known[SITE_SAYS[name]].take(at)
+            columns[name] = pc.coalesce(listed.column(name), site)
+        elif name in IDENTITY:
             columns[name] = listed.column(name)
         elif name in OUTCOME:
             columns[name] = pc.if_else(from_ledger, known[name].take(at), listed.column(name))

@@ -25,6 +25,10 @@ NOT_PUBLISHED = (
     "captions_signature",
     "position",
     "media",
+    "site_title",  # these three are published as title, channel and license
+    "site_channel",
+    "site_license",
+    "site",
     "voice",
     "captions",
     "transcript",

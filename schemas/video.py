@@ -59,6 +59,12 @@ class Video:
     source_bytes: int | None = None
     media: str | None = None  # digest of the stored copy; None where the source is read in place
     retrieved_at: str | None = None  # ISO 8601, UTC; None where the source is read in place
+    site_title: str | None = None  # what the site says, else the last part of the URL
+    site_channel: str | None = None
+    site_license: str | None = None
+    site_facts: str | None = None  # JSON: upload_date, categories, tags, extractor, id
+    site: str | None = None  # digest of schemas.site.Site: all that the site says and has
+    playlist_videos: int | None = None  # where it is no video but a list of them
 
     # probe
     duration_s: Seconds | None = None

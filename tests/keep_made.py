@@ -28,6 +28,10 @@ OF_MEDIA = ("probe", "glance", "encode", "encode_passage", "acquire")
 """Results of stages that read the media themselves: never taken over from another build."""
 
 
+LOCAL = "acquire.allow_addresses=[127.0.0.0/8]"
+"""The setting that lets a build ask this server."""
+
+
 @dataclass
 class Server:
     """Files on 127.0.0.1: what it serves may be changed, what was asked for is counted."""
@@ -167,7 +171,7 @@ def kept_as(
 ) -> tuple[Built, Ran]:
     """Returns a build with `work.keep` in `folder / keep`, and what it ran."""
     ran, out = Ran(), folder / keep
-    config = load_config(None, [str(sources)], [*MODELS, f"work.keep={keep}", *settings])
+    config = load_config(None, [str(sources)], [*MODELS, LOCAL, f"work.keep={keep}", *settings])
     config = replace(config, work=replace(config.work, folder=str(folder / f"{keep}.work")))
     if encode is not None:
         config = replace(config, encode=encode)

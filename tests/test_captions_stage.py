@@ -24,11 +24,12 @@ from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.transcript import Span, Transcript, Voice, Window, Word
 from reelscript.schemas.video import Video
 from reelscript.transforms import transcribe as transcribing
-from reelscript.transforms.acquire import Acquire, file_signature
+from reelscript.transforms.acquire import Acquire
 from reelscript.transforms.align import Align
 from reelscript.transforms.caption_formats import MAX_BYTES
 from reelscript.transforms.caption_timing import NEAR_S, fit
 from reelscript.transforms.captions import MAX_LOCATION_CHARS, Captions
+from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.recogniser import Decoded
 from reelscript.transforms.transcribe import Transcribe
 from tests.test_captions import vtt
@@ -154,7 +155,6 @@ def test_captions_files_that_cannot_be_read_say_why(workspace: Workspace, tmp_pa
     places = {
         "not_found": str(tmp_path / "absent.vtt"),
         "not_a_file": str(tmp_path),
-        "needs_yt_dlp": "https://www.youtube.com/watch?v=dQw4w9WgXcQ",
         "unsupported_scheme": "file:///etc/passwd",
     }
     for kind, place in places.items():
@@ -201,11 +201,11 @@ def test_captions_hold_a_worker_for_a_minute_at_most(
 ) -> None:
     asked: list[Acquire] = []
 
-    def fetch(self: Acquire, *_: object) -> NoReturn:
+    def fetch_file(self: Acquire, *_: object) -> NoReturn:
         asked.append(self)
         raise StageError("timed_out", "busy")
 
-    monkeypatch.setattr(Acquire, "fetch", fetch)
+    monkeypatch.setattr(Acquire, "fetch_file", fetch_file)
     video = heard(workspace, captions_location="https://x.org/v.vtt")
     captioned(workspace, video)
     captioned(workspace, video, Captions(fetching=Acquire(total_s=5, retries=0)))

@@ -182,7 +182,7 @@ def test_docs_command_lines_parse(page: Path) -> None:
 
 def test_docs_command_lines_are_found_and_wrong_ones_seen() -> None:
     readme = {line[0] for line in command_lines(ROOT / "README.md")}
-    assert readme == {"build", "status", "verify", "show", "features", "doctor"}
+    assert readme == {"build", "demo", "status", "verify", "show", "features", "doctor"}
     assert "no verb" in (fault_of(["bild", "videos"]) or "")
     assert "--wurkers" in (fault_of(["build", "videos", "-o", "corpus", "--wurkers", "2"]) or "")
     assert "no setting quality.max_word" in (

@@ -63,7 +63,8 @@ MEASURING = [stage.name for stage in Config().measuring()]
 
 def config(**changes: Any) -> Config:
     """English is stated, and the model that would transcribe is not on this machine."""
-    made = Config(name="c", **changes)
+    acquire = Acquire(allow_addresses=("127.0.0.0/8",))
+    made = Config(name="c", **{"acquire": acquire, **changes})
     transcribe = replace(made.transcribe, model=NOWHERE, device="cpu", compute_type="int8")
     speech = replace(made.speech, language="en", language_model=None, device="cpu")
     return replace(made, transcribe=transcribe, speech=replace(speech, compute_type="int8"))
@@ -293,19 +294,20 @@ def test_estimate_says_why_sources_cannot_be_reached(tmp_path: Path) -> None:
     assert made.source_s == Spread(0.0, 0.0, 0.0)
 
 
-def test_estimate_asks_for_a_size_without_reading_the_body(media: Path) -> None:
-    quick = Acquire(retries=0, timeout_s=5.0)
+def test_estimate_asks_for_a_size_without_reading_the_body(media: Path, tmp_path: Path) -> None:
+    quick = Acquire(retries=0, timeout_s=5.0, allow_addresses=("127.0.0.0/8",))
+    workspace = Workspace(Store("memory://size"), tmp_path)
     with server(partial(Serves, directory=str(media))) as url:
-        size = quick.stated_bytes(f"{url}/v2.mp4")
+        size = quick.stated_bytes(f"{url}/v2.mp4", workspace)
     assert size == (media / "v2.mp4").stat().st_size
     with server(Refuses) as url, pytest.raises(StageError) as caught:
-        quick.stated_bytes(f"{url}/v2.mp4")
+        quick.stated_bytes(f"{url}/v2.mp4", workspace)
     assert caught.value.kind == "http_404"
     with fsspec.open("memory://estimate-test/one.mp4", "wb") as file:
         file.write(b"12345")
-    assert quick.stated_bytes("memory://estimate-test/one.mp4") == 5
+    assert quick.stated_bytes("memory://estimate-test/one.mp4", workspace) == 5
     with pytest.raises(StageError, match="there is no"):
-        quick.stated_bytes("memory://estimate-test/two.mp4")
+        quick.stated_bytes("memory://estimate-test/two.mp4", workspace)
     fsspec.filesystem("memory").rm("/estimate-test", recursive=True)
 
 

@@ -42,6 +42,7 @@ from reelscript.models.tvts.weights import open_model, save, save_official  # no
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "videos"
 SHARED = Path(__file__).parents[2] / "shared" / "media"
+HERE = ("127.0.0.0/8",)
 
 
 def checkpoint_of(config: configs.TVTSConfig, path: Path, seed: int = 0) -> Path:
@@ -279,7 +280,8 @@ def test_features_of_a_url_are_those_of_its_file(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         at = f"http://127.0.0.1:{server.server_port}"
         out = tmp_path / "a.npz"
-        found = features(ours, f"{at}/a.mp4", f"{at}/none.mp4", out=out, workers=1)
+        asked = f"{at}/a.mp4", f"{at}/none.mp4"
+        found = features(ours, *asked, out=out, workers=1, allow_addresses=HERE)
         server.shutdown()
     assert found.table["reason"].to_pylist() == [None, "http_404"]
     wanted = row(made, "a.mp4")["embedding"]
@@ -324,7 +326,7 @@ def test_features_survive_a_decoder_that_crashes(
     (tmp_path / "list.csv").write_text("\n".join(lines))
     stages_of = embedder.stages_of
 
-    def poisoned(sampling: SampleFrames) -> list[Stage]:
+    def poisoned(sampling: SampleFrames, *_: object) -> list[Stage]:
         return [KillsItsWorker(), *stages_of(sampling)]
 
     monkeypatch.setattr(embedder, "stages_of", poisoned)
@@ -340,7 +342,7 @@ def test_features_survive_a_decoder_that_never_ends(
     spins.write_bytes(MARK + b"spin\n")
     stages_of = embedder.stages_of
 
-    def poisoned(sampling: SampleFrames) -> list[Stage]:
+    def poisoned(sampling: SampleFrames, *_: object) -> list[Stage]:
         acquire, *others = stages_of(sampling)
         return [acquire, Decoder(), *others]
 

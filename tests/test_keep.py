@@ -196,7 +196,7 @@ def test_acquire_for_now_of_the_same_bytes_keeps_a_copy_for_each_video(
 ) -> None:
     work, url = tmp_path / "work", server.url("silent.mp4")
     workspace = Workspace(Store(str(work)), work / "scratch")
-    stage = AcquireForNow()
+    stage = AcquireForNow(allow_addresses=("127.0.0.0/8",))
     workspace.restore = lambda video: stage.restore(video, workspace)
     found = []
     with stage.open() as live:
@@ -217,7 +217,10 @@ def test_acquire_for_now_finds_a_damaged_copy_and_fetches_again(
     server: Server, tmp_path: Path
 ) -> None:
     url = server.url("silent.mp4")
-    stage, workspace = AcquireForNow(), Workspace(Store(str(tmp_path / "w")), tmp_path / "scratch")
+    stage, workspace = (
+        AcquireForNow(allow_addresses=("127.0.0.0/8",)),
+        Workspace(Store(str(tmp_path / "w")), tmp_path / "scratch"),
+    )
     workspace.restore = lambda video: stage.restore(video, workspace)
     with stage.open() as live:
         video = live(a_video(url), workspace)
@@ -230,7 +233,10 @@ def test_acquire_does_not_put_other_bytes_where_the_old_ones_are_wanted(
     server: Server, tmp_path: Path
 ) -> None:
     url = server.url("silent.mp4")
-    stage, workspace = AcquireForNow(), Workspace(Store(str(tmp_path / "w")), tmp_path / "scratch")
+    stage, workspace = (
+        AcquireForNow(allow_addresses=("127.0.0.0/8",)),
+        Workspace(Store(str(tmp_path / "w")), tmp_path / "scratch"),
+    )
     video = replace(a_video(url), media="0" * 64, source_sha256="0" * 64)
     with pytest.raises(StageError, match="no longer holds"):
         stage.restore(video, workspace)

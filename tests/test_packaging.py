@@ -12,6 +12,7 @@ import reelscript
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("jobs", "models", "pipeline", "reading", "schemas", "transforms")
+SHIPPED = (*FLOORS, "examples")  # the demo needs its videos, whoever installs reelscript
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
@@ -19,7 +20,7 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 def packages_on_disk() -> dict[str, str]:
     """Every folder with an __init__.py below a floor: package name -> folder."""
     found = {"reelscript": "src/reelscript"}
-    for floor in FLOORS:
+    for floor in SHIPPED:
         for init in (ROOT / floor).rglob("__init__.py"):
             folder = init.parent.relative_to(ROOT)
             found[".".join(["reelscript", *folder.parts])] = folder.as_posix()
@@ -35,18 +36,19 @@ def test_packaging_maps_every_package_to_its_folder() -> None:
 
 
 def test_packaging_has_no_python_folder_without_init() -> None:
-    folders = {p.parent for floor in FLOORS for p in (ROOT / floor).rglob("*.py")}
+    folders = {p.parent for floor in SHIPPED for p in (ROOT / floor).rglob("*.py")}
     assert [str(f) for f in folders if not (f / "__init__.py").is_file()] == []
 
 
 def test_packaging_ships_every_data_file() -> None:
-    patterns = SETUPTOOLS["package-data"]["*"]
-    files = [p for floor in FLOORS for p in (ROOT / floor).rglob("*") if p.is_file()]
+    own = SETUPTOOLS["package-data"]["reelscript.examples"]
+    patterns = [*SETUPTOOLS["package-data"]["*"], *(f"examples/{pattern}" for pattern in own)]
+    files = [p for floor in SHIPPED for p in (ROOT / floor).rglob("*") if p.is_file()]
     data = [p for p in files if p.suffix not in (".py", ".pyc")]
     assert [str(p) for p in data if not any(p.match(pattern) for pattern in patterns)] == []
 
 
-@pytest.mark.parametrize("floor", FLOORS)
+@pytest.mark.parametrize("floor", SHIPPED)
 def test_packaging_link_leads_to_its_floor(floor: str) -> None:
     link = ROOT / "src" / "reelscript" / floor
     assert link.readlink().as_posix() == f"../../{floor}"

@@ -285,6 +285,7 @@ def host_of(url: str) -> str | None:
     [
         ("languages", lambda v, s: (v["language"], s and s["language"])),
         ("licenses", lambda v, _: (v["license"], v["license"])),
+        ("transcripts", lambda v, _: (v["transcript_source"], v["transcript_source"])),
         ("hosts", lambda v, _: (host_of(v["url"]), host_of(v["url"]))),
     ],
 )

@@ -19,7 +19,7 @@ from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
 from reelscript.transforms.acquire import Acquire, AcquireForNow
 from tests.built import MODELS, needs_models, rows
-from tests.keep_made import Peak, Server, bytes_in, kept_as, padded, serving
+from tests.keep_made import LOCAL, Peak, Server, bytes_in, kept_as, padded, serving
 
 KB = 1000
 
@@ -227,7 +227,7 @@ def test_room_of_a_build_that_keeps_all_ends_in_one_sentence_and_goes_on(
     listed, out = server.listed(tmp_path / "list.txt"), tmp_path / "source"
 
     def build(max_bytes: str) -> int:
-        said = [*MODELS, f"work.max_bytes={max_bytes}"]
+        said = [*MODELS, LOCAL, f"work.max_bytes={max_bytes}"]
         options = [option for text in said for option in ("--set", text)]
         with pytest.raises(SystemExit) as end:
             cli.main(["build", str(listed), "--out", str(out), "--workers", "2", *options])

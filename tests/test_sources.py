@@ -258,7 +258,7 @@ def test_sources_in_a_text_are_a_line_each(tmp_path: Path) -> None:
     videos = listed(tmp_path, text)
     check(videos)
     assert urls(videos) == ["https://example.org/x.mp4", "v/a b.mp4", "v/no.mp4"]
-    assert [v.title for v in videos] == ["x.mp4", "a b", "no"]
+    assert [v.title for v in videos] == [None, "a b", "no"]
     assert all(v.outcome == "pending" for v in videos)  # a file that is not there fails in acquire
     assert [v.signature is not None for v in videos] == [False, True, False]
 
@@ -309,7 +309,7 @@ def test_sources_in_a_table_carry_what_it_says(tmp_path: Path, suffix: str) -> N
     assert (one.stated_language, two.stated_language) == ("en", "de")
     assert one.metadata == '{"b":1,"a":[null,true]}'
     assert two.video_id == hashed("https://example.org/2.mp4")
-    assert (two.title, two.license, two.metadata) == ("2.mp4", None, None)
+    assert (two.title, two.license, two.metadata) == (None, None, None)
 
 
 @pytest.mark.parametrize("suffix", TABLES)

@@ -17,6 +17,7 @@ from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import CannotOpen, Counts, Raises, RejectsEvery, noted, videos
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import FIELD_NAMES, MAX_RECORD_BYTES, Video
+from reelscript.transforms.site_facts import site_facts
 from reelscript.transforms.transcribe import Transcribe
 
 HEX = "f" * 64
@@ -371,6 +372,9 @@ def test_stages_have_names_of_their_own_and_those_of_their_sections() -> None:
         assert not isinstance(section, Stage) or section.name == field.name
 
 
+OF_SITES = tuple(name for name in FIELD_NAMES if name.startswith(("site", "playlist")))
+
+
 def largest(name: str) -> Any:
     """About the longest value that a stage writes into a field."""
     longest = {
@@ -400,6 +404,24 @@ def full(**identity: Any) -> Video:
 def test_stage_record_with_all_facts_stays_small() -> None:
     path = "a/" * 100
     record = full(url=path, location=f"/data/videos/{path}", title="语" * 100, license="CC-BY-4.0")
+    local = dataclasses.replace(record, **dict.fromkeys(OF_SITES))
+    assert len(local.to_json().encode()) < MAX_RECORD_BYTES
+
+
+def test_stage_record_of_a_video_from_a_site_stays_small() -> None:
+    told = dict.fromkeys(("title", "channel", "license", "upload_date", "id"), "语" * 300)
+    said = site_facts(told | {"tags": ["语" * 20] * 50, "categories": ["x" * 500]})
+    url = f"https://example.org/{'a' * 80}"
+    record = dataclasses.replace(
+        full(url=url, location=url),
+        detail=None,
+        site_title=said.title,
+        site_channel=said.channel,
+        site_license=said.license,
+        site_facts=said.others,
+        playlist_videos=None,
+    )
+    assert len((said.others or "").encode()) <= 300
     assert len(record.to_json().encode()) < MAX_RECORD_BYTES
 
 

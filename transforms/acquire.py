@@ -7,43 +7,38 @@ fetches no URL.
 
 from __future__ import annotations
 
-import hashlib
+import ipaddress
 import os
-import stat
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
-from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
-from reelscript.pipeline.errors import StageError
+from reelscript.pipeline.errors import Reject, StageError
 from reelscript.pipeline.stage import Live, Stage, threshold, tuning
 from reelscript.pipeline.workspace import Workspace
-from reelscript.schemas.text import digest
+from reelscript.schemas.site import Site, Subtitles
+from reelscript.schemas.text import canonical_json, digest, one_line
 from reelscript.schemas.video import Seconds, Video
-from reelscript.transforms.download import Fetched, Limits, declared_bytes, download
-from reelscript.transforms.object_copy import copy_object, object_bytes
-from reelscript.transforms.urls import (
-    WEB_SCHEMES,
-    canonical_url,
-    is_fetchable,
-    is_youtube,
-    printable_address,
-    scheme_of,
-)
+from reelscript.transforms.asking import site_options_of, web_of
+from reelscript.transforms.fetch import Through, fetch, stated_bytes
+from reelscript.transforms.local_file import file_signature, lies_below, read_in_place
+from reelscript.transforms.site_facts import site_facts
+from reelscript.transforms.sites.video import SitePlaylist, SiteVideo
+from reelscript.transforms.urls import canonical_url, last_part, printable_address, scheme_of
+
+PLAYLIST = "playlist"
 
 
 @dataclass(frozen=True)
 class Acquire(Stage):
     """The digest and size of a source, and for what lies elsewhere a stored copy.
 
-    No setting changes what is fetched, only whether it is: a changed one fetches nothing again.
+    No setting changes what is fetched once it was fetched: a changed one fetches nothing again.
 
     Attributes:
         max_bytes: largest file that is fetched. Local files are read in place, whatever their size.
@@ -53,10 +48,36 @@ class Acquire(Stage):
         retries: attempts after the first, where the server is busy or the connection fails.
         backoff_s: the n-th wait is a random part of `backoff_s` * 2^(n-1), unless the server names
             one.
-        max_wait_s: longest wait between two attempts, also where the server asks for more.
+        max_wait_s: longest wait between two attempts. A server that asks for more blocks us.
         contact: a mail address or URL by which the owner of a server reaches you; stands in the
             user agent.
         user_agent: in place of `reelscript/<version> (+<contact>)`.
+        through: how http and https are fetched: "direct", by "yt-dlp", or "auto": what yt-dlp knows
+            as a video site, and pages, by yt-dlp, files directly.
+        max_height_px: of the formats that a site offers the largest up to this, H.264 and AAC
+            before others; None: the largest.
+        subtitles: whether those of a site are stored beside the video: manual ones before
+            automatic.
+        subtitle_languages: in which; None: `language.accept`.
+        audio_first: where a site offers the sound alone, it is fetched and judged as `speech` does,
+            and the video only if it passes.
+        max_playlist_videos: most videos that a playlist, channel or feed stands for; 0: none.
+        cookies_file: of a browser, in Netscape's format, for sites.
+        cookies_from_browser: name of a browser on this machine, as yt-dlp takes it.
+        proxy: URL of a proxy for all of http and https; `$NAME` stands for an environment variable.
+        extractor_args: for yt-dlp's extractors, as on its command line:
+            "youtube:player_client=web"; `$NAME` as above.
+        rates: "youtube-guest" or "youtube-token": `transforms/manners.py` has their numbers;
+            "auto": "youtube-guest" at YouTube, nothing elsewhere; "none". The five settings that
+            follow hold for each site, and come before these numbers.
+        requests_per_min, bytes_per_min, videos_per_hour: most of them, for all processes of this
+            user on this machine.
+        concurrent: videos fetched from one site at once.
+        sleep_s: between two videos of a site, on average.
+        blocked_after: answers in a row by which a site blocks us, after which this build asks it
+            nothing more.
+        allow_addresses: networks, such as 10.0.0.0/8, that may be asked beside the public internet.
+        local_roots: folders in which local sources must lie, wherever links lead; None: anywhere.
     """
 
     max_bytes: Annotated[int, Gt(0)] = threshold(4 << 30)
@@ -68,16 +89,50 @@ class Acquire(Stage):
     max_wait_s: Annotated[Seconds, Ge(0)] = tuning(120.0)
     contact: str | None = tuning(None)
     user_agent: str | None = tuning(None)
+    through: Through = tuning("auto")
+    max_height_px: Annotated[int, Gt(0)] | None = tuning(480)
+    subtitles: bool = tuning(True)
+    subtitle_languages: tuple[str, ...] | None = tuning(None)
+    audio_first: bool = tuning(False)
+    max_playlist_videos: Annotated[int, Ge(0)] = tuning(1000)
+    cookies_file: str | None = tuning(None)
+    cookies_from_browser: str | None = tuning(None)
+    proxy: str | None = tuning(None)
+    extractor_args: tuple[str, ...] = tuning(())
+    rates: Literal["auto", "none", "youtube-guest", "youtube-token"] = tuning("auto")
+    requests_per_min: Annotated[float, Gt(0)] | None = tuning(None)
+    bytes_per_min: Annotated[float, Gt(0)] | None = tuning(None)
+    videos_per_hour: Annotated[float, Gt(0)] | None = tuning(None)
+    concurrent: Annotated[int, Ge(1)] | None = tuning(None)
+    sleep_s: Annotated[Seconds, Ge(0)] | None = tuning(None)
+    blocked_after: Annotated[int, Ge(1)] = tuning(3)
+    allow_addresses: tuple[str, ...] = tuning(())
+    local_roots: tuple[str, ...] | None = threshold(None)
 
     name: ClassVar[str] = "acquire"
-    rejects: ClassVar[tuple[str, ...]] = ("duplicate_source",)  # given by the listing of sources
+    rejects: ClassVar[tuple[str, ...]] = (
+        "duplicate_source",  # given by the listing of sources
+        PLAYLIST,
+    )
     reads: ClassVar[tuple[str, ...]] = ("url",)
-    writes: ClassVar[tuple[str, ...]] = ("source_sha256", "source_bytes", "media", "retrieved_at")
+    writes: ClassVar[tuple[str, ...]] = (
+        *("source_sha256", "source_bytes", "media", "retrieved_at"),
+        *("site_title", "site_channel", "site_license", "site_facts", "site"),
+        "playlist_videos",
+    )
+    artefacts: ClassVar[tuple[str, ...]] = ("site",)
 
     def __post_init__(self) -> None:
         sent = f"{self.contact or ''}{self.user_agent or ''}"
         if not (sent.isascii() and (sent.isprintable() or not sent)):
             raise ValueError("acquire.contact and acquire.user_agent must be one line of ASCII")
+        for network in self.allow_addresses:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"acquire.allow_addresses: {error}") from None
+        if self.proxy and "@" in self.proxy and "$" not in self.proxy:
+            raise ValueError("acquire.proxy: put one with a password in a variable: $MY_PROXY")
 
     def key(self, video: Video) -> str:
         """Returns what the result is remembered under: see the top of this file."""
@@ -90,17 +145,35 @@ class Acquire(Stage):
         exact = [text.encode("utf-8", "surrogatepass").hex() for text in identity]
         return digest([self.name, self.version, self.settings(), exact])
 
+    def still_there(self, facts: Mapping[str, Any], workspace: Workspace) -> bool:
+        """Returns whether what a site has beside the video is still in the store."""
+        if not super().still_there(facts, workspace):
+            return False
+        site = facts.get("site") and workspace.get_record(Site, facts["site"])
+        return not site or site.subtitles is None or workspace.has(site.subtitles.sha256)
+
     def judge(self, video: Video) -> None:
-        """Raises StageError where a copy fetched under a larger `max_bytes` is too large now."""
+        """Raises Reject for a playlist, StageError for what may not be had (any more)."""
         size = video.source_bytes or 0
+        if video.playlist_videos is not None:
+            raise Reject(PLAYLIST, videos=video.playlist_videos)
         if video.media is not None and size > self.max_bytes:
             raise StageError("too_large", f"{video.url}: {size} bytes, at most {self.max_bytes}")
+        self._check_root(video)
+
+    def _check_root(self, video: Video) -> None:
+        if self.local_roots is None or scheme_of(video.location) is not None:
+            return
+        if not lies_below(video.location, self.local_roots):
+            name = printable_address(os.path.basename(video.location))
+            raise StageError("outside_roots", f"{name} lies in none of acquire.local_roots")
 
     @contextmanager
     def open(self) -> Iterator[Live]:
         """Yields the live function."""
 
         def live(video: Video, workspace: Workspace) -> Video:
+            self._check_root(video)
             if scheme_of(video.location) is None:
                 return replace(video, **read_in_place(video.location))
             return replace(video, **self._fetch(video, workspace))
@@ -113,21 +186,43 @@ class Acquire(Stage):
         Raises:
             StageError: why it cannot be had; `changed`: it is not what was measured.
         """
-        part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
+        folder, key = workspace.scratch_of(video), self.key(video)
+        web, options = web_of(self, workspace.scratch), site_options_of(self)
         try:
-            fetched = self.fetch(video.location, part)
-            if video.media not in (None, fetched.sha256):
-                workspace.unremember(self.name, self.key(video))  # so that it is measured anew
+            found = fetch(video.location, folder, web, options, self.through)
+        except StageError:
+            known = workspace.remembered(PLAYLIST, key)
+            if known is None:
+                raise
+            return known  # asked again in vain: it stays as it was
+        if isinstance(found, SitePlaylist):
+            facts = _facts_of_playlist(found, workspace)
+            workspace.remember(PLAYLIST, key, facts)
+            return facts
+        try:
+            if video.media not in (None, found.sha256):
+                workspace.unremember(self.name, key)  # so that it is measured anew
                 said = f"{video.url} no longer holds the bytes that were measured: build again"
                 raise StageError("changed", said)
-            self.keep(fetched.sha256, part, video, workspace)
+            self.keep(found.sha256, found.path, video, workspace)
+            return self._facts(found, video, workspace)
         finally:
-            part.unlink(missing_ok=True)
+            found.path.unlink(missing_ok=True)
+            if found.subtitles is not None:
+                found.subtitles.path.unlink(missing_ok=True)
+
+    def _facts(self, found: SiteVideo, video: Video, workspace: Workspace) -> dict[str, Any]:
+        facts = site_facts(found.info)
         return {
-            "source_sha256": fetched.sha256,
-            "source_bytes": fetched.size_bytes,
-            "media": fetched.sha256,
+            "source_sha256": found.sha256,
+            "source_bytes": found.size_bytes,
+            "media": found.sha256,
             "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "site_title": facts.title or one_line(last_part(video.location)) or None,
+            "site_channel": facts.channel,
+            "site_license": facts.license,
+            "site_facts": facts.others,
+            "site": _stored(found, workspace) if found.info else None,
         }
 
     def keep(
@@ -140,41 +235,25 @@ class Acquire(Stage):
         """Puts what was fetched to where the stages after this one find it."""
         workspace.put_file(part, sha256)
 
-    def fetch(self, url: str, target: Path) -> Fetched:
-        """Returns digest and size of a source, once it lies at `target`. Raises StageError."""
-        _refuse_unfetchable(url)
-        if scheme_of(url) in WEB_SCHEMES:
-            return download(url, target, self._limits(), self._agent())
-        return copy_object(url, target, self._limits())
+    def fetch_file(self, url: str, target: Path, workspace: Workspace) -> SiteVideo:
+        """Returns what is at a URL as a file at `target`, whatever it is; see `transforms.fetch`.
 
-    def stated_bytes(self, url: str) -> int | None:
+        Raises:
+            StageError: why it cannot be had; `playlist`: it is one.
+        """
+        web, options = web_of(self, workspace.scratch), site_options_of(self)
+        found = fetch(url, target.parent, web, options, self.through)
+        if isinstance(found, SitePlaylist):
+            raise StageError(PLAYLIST, f"a list of {len(found.entries)} videos")
+        return replace(found, path=found.path.replace(target))
+
+    def stated_bytes(self, url: str, workspace: Workspace) -> int | None:
         """Returns the size of a source unfetched, None if nobody states it. Raises StageError."""
-        _refuse_unfetchable(url)
-        if scheme_of(url) in WEB_SCHEMES:
-            return declared_bytes(url, self._limits(), self._agent())
-        return object_bytes(url)
-
-    def _limits(self) -> Limits:
-        return Limits(
-            self.max_bytes,
-            self.timeout_s,
-            self.total_s,
-            self.max_redirects,
-            self.retries,
-            self.backoff_s,
-            self.max_wait_s,
-        )
+        return stated_bytes(url, web_of(self, workspace.scratch), self.through)
 
     def restore(self, video: Video, workspace: Workspace) -> None:
         """Fetches a source again that was let go. Raises StageError as `_fetch`."""
         self._fetch(video, workspace)
-
-    def _agent(self) -> str:
-        """Returns the User-Agent header."""
-        if self.user_agent:
-            return self.user_agent
-        contact = f" (+{self.contact})" if self.contact else ""
-        return f"reelscript/{metadata.version('reelscript')}{contact}"
 
 
 @dataclass(frozen=True)
@@ -190,70 +269,20 @@ class AcquireForNow(Acquire):
         workspace.hold(video, part, sha256)
 
 
-def _refuse_unfetchable(url: str) -> None:
-    if not is_fetchable(url):
-        raise StageError("unsupported_scheme", f"{scheme_of(url)}: is not fetched")
-    if is_youtube(url):
-        raise StageError("needs_yt_dlp", "this version downloads direct links only")
+def _stored(found: SiteVideo, workspace: Workspace) -> str:
+    """Returns the digest of what a site says and has, once it is in the store."""
+    subtitles = None
+    if (there := found.subtitles) is not None:
+        sha256 = workspace.put(there.path.read_bytes())
+        subtitles = Subtitles(sha256, there.language, there.kind)
+    return workspace.put_record(Site(canonical_json(found.info).decode(), subtitles))
 
 
-def file_signature(location: str) -> str | None:
-    """Returns `<bytes>:<time of change in ns>` of a local file; None for a URL or no file."""
-    if scheme_of(location) is not None:
-        return None
-    try:
-        return signature_of(os.stat(location))
-    except (
-        OSError,
-        ValueError,
-    ):  # ValueError: a NUL or half a surrogate pair, which no file name holds
-        return None
-
-
-def signature_of(found: os.stat_result) -> str:
-    """Returns the signature of a file from what the system says of it."""
-    return f"{found.st_size}:{found.st_mtime_ns}"
-
-
-@contextmanager
-def regular_file(location: str) -> Iterator[BufferedReader]:
-    """Yields a local file, open to be read.
-
-    Raises:
-        StageError: `not_found`, `not_a_file`, or `unreadable`, also while it is read.
-    """
-    name = printable_address(os.path.basename(location))
-    try:
-        if not stat.S_ISREG(
-            os.stat(location).st_mode
-        ):  # before opening: a pipe would block for ever
-            raise StageError("not_a_file", f"{name} is no regular file")
-        with open(location, "rb") as file:
-            yield file
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise StageError("not_found", f"there is no file {name}") from error
-    except OSError as error:
-        raise StageError("unreadable", f"{name}: {error.strerror or error}") from error
-
-
-def read_in_place(location: str) -> dict[str, Any]:
-    """Returns the facts of a local file.
-
-    Raises:
-        StageError: `not_found`, `not_a_file`, `unreadable`, or `changed` while it was read.
-    """
-    name = printable_address(os.path.basename(location))
-    with regular_file(location) as file:
-        before = os.fstat(file.fileno())
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        after = os.fstat(file.fileno())
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise StageError(
-            "changed", f"{name} changed while it was read: build again when it is whole"
-        )
+def _facts_of_playlist(found: SitePlaylist, workspace: Workspace) -> dict[str, Any]:
+    urls = [entry.url for entry in found.entries]
     return {
-        "source_sha256": sha256,
-        "source_bytes": after.st_size,
-        "media": None,
-        "retrieved_at": None,
+        "site": workspace.put_record(Site(entries=urls)),
+        "playlist_videos": len(urls),
+        "site_title": one_line(found.title or "") or None,
+        "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

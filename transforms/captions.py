@@ -23,10 +23,11 @@ from reelscript.pipeline.errors import StageError
 from reelscript.pipeline.full_disk import raise_if_disk_full
 from reelscript.pipeline.stage import Live, Resources, Stage, tuning
 from reelscript.pipeline.workspace import Workspace
+from reelscript.schemas.site import Site, Subtitles
 from reelscript.schemas.text import one_line
 from reelscript.schemas.transcript import Transcript, Voice, Word
 from reelscript.schemas.video import Seconds, Video
-from reelscript.transforms.acquire import Acquire, regular_file, signature_of
+from reelscript.transforms.acquire import Acquire
 from reelscript.transforms.caption_cleaning import Cleaned, cleaned
 from reelscript.transforms.caption_formats import MAX_BYTES, cues_of
 from reelscript.transforms.caption_timing import fit, timed_words, until
@@ -37,6 +38,7 @@ from reelscript.transforms.language import (
     windows_of_text,
     written_language,
 )
+from reelscript.transforms.local_file import regular_file, signature_of
 from reelscript.transforms.speech import language_to_transcribe
 from reelscript.transforms.urls import printable_address, scheme_of
 
@@ -68,6 +70,7 @@ class Captions(Stage):
     name: ClassVar[str] = "captions"
     reads: ClassVar[tuple[str, ...]] = (
         *("captions_location", "captions_signature", "voice", "duration_s"),
+        "site",
         *("heard_languages", "language", "language_probability"),
     )
     writes: ClassVar[tuple[str, ...]] = ("captions", "captions_fault", "captions_counts")
@@ -90,11 +93,12 @@ class Captions(Stage):
         return kind in ("", *OF_THE_FILE) and super().still_there(facts, workspace)
 
     def _measure(self, video: Video, workspace: Workspace) -> Video:
-        if video.captions_location is None:
+        if video.captions_location is None and _of_site(video, workspace) is None:
             return video
         try:
             end_s = math.inf if video.duration_s is None else video.duration_s
-            transcript, counts = transcript_of(self._read(video, workspace), end_s=end_s)
+            data, kind = self._read(video, workspace)
+            transcript, counts = transcript_of(data, kind, end_s)
             video = replace(video, captions_counts=json.dumps(counts))
             self._check(transcript.words, video, workspace)
         except StageError as error:
@@ -104,13 +108,21 @@ class Captions(Stage):
         transcript = replace(transcript, language=language)
         return replace(video, captions=workspace.put_record(transcript))
 
-    def _read(self, video: Video, workspace: Workspace) -> bytes:
-        """Returns the bytes of the file. Raises StageError where it cannot be had."""
-        location = video.captions_location or ""
+    def _read(self, video: Video, workspace: Workspace) -> tuple[bytes, str | None]:
+        """Returns the bytes of the file, and its kind where that is known.
+
+        What the list names comes before what the site has. Raises StageError where it cannot be
+        had.
+        """
+        location = video.captions_location
+        if location is None:
+            there = _of_site(video, workspace)
+            assert there is not None
+            return workspace.get(there.sha256), there.kind
         if len(location) > MAX_LOCATION_CHARS:
             raise StageError("bad_address", f"more than {MAX_LOCATION_CHARS} characters")
         if scheme_of(location) is None:
-            return read_file(location, video.captions_signature)
+            return read_file(location, video.captions_signature), None
         part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
         try:
             fetching = replace(
@@ -118,9 +130,10 @@ class Captions(Stage):
                 max_bytes=MAX_BYTES,
                 total_s=min(FETCH_S, self.fetching.total_s),
                 retries=min(1, self.fetching.retries),
+                through="direct",
             )
-            fetching.fetch(location, part)
-            return part.read_bytes()
+            fetching.fetch_file(location, part, workspace)
+            return part.read_bytes(), None
         finally:
             part.unlink(missing_ok=True)
 
@@ -137,6 +150,11 @@ class Captions(Stage):
         sure = written != UNKNOWN and (probability or 0.0) >= judge.min_text_probability
         if sure and written != SAME.get(language, language):
             raise StageError("captions_language", f"written in {written}, spoken is {language}")
+
+
+def _of_site(video: Video, workspace: Workspace) -> Subtitles | None:
+    """Returns the subtitles that came with the video, if it came with some."""
+    return None if video.site is None else workspace.get_record(Site, video.site).subtitles
 
 
 def transcript_of(

@@ -62,7 +62,8 @@ class Shard:
         So all videos of a channel lie on one side, and no video changes sides when others come or
         go.
         """
-        place = hashlib.sha256((video.channel or video.video_id).encode()).digest()
+        channel = video.channel or video.site_channel
+        place = hashlib.sha256((channel or video.video_id).encode()).digest()
         return "val" if int.from_bytes(place[:8]) / 2**64 < self.val_fraction else "train"
 
 

@@ -7,6 +7,11 @@ import unicodedata
 from urllib.parse import parse_qs, unquote, urlsplit
 
 WEB_SCHEMES = ("http", "https")
+MEDIA_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".3gp"}
+    | {".ogv", ".wmv"}
+)
+"""How the names of video files end."""
 OBJECT_STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "tos", "hf", "hdfs"}
     | {"webhdfs", "memory"}
@@ -141,6 +146,13 @@ def _escaped(character: str) -> str:
     except UnicodeEncodeError:  # a surrogate that stands for no byte
         data = character.encode("utf-8", "surrogatepass")
     return "".join(f"%{byte:02X}" for byte in data)
+
+
+def last_part(url: str) -> str:
+    """Returns the last part of a URL's path, its escapes undone; what stands for a title."""
+    path = url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2]
+    last = path.rstrip("/").rpartition("/")[2]
+    return unquote(last) if "%" in last else last
 
 
 def is_youtube(url: str) -> bool:

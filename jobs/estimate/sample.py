@@ -20,7 +20,8 @@ from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import digest
 from reelscript.schemas.video import Seconds, Video
 from reelscript.schemas.videos import Videos
-from reelscript.transforms.acquire import Acquire, file_signature
+from reelscript.transforms.acquire import Acquire
+from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.urls import scheme_of
 
 SAMPLE = 12
@@ -76,7 +77,7 @@ def sampled(videos: Videos, config: Config, folder: Path) -> list[Sampled]:
     )
     read = [
         _probed(one, config, workspace)
-        for one in _at_hand([found[i] for i in ids], acquire, folder)
+        for one in _at_hand([found[i] for i in ids], acquire, workspace)
     ]
     for name in list(workspace.store.names("results")):
         workspace.store.delete(name)
@@ -89,14 +90,14 @@ def _with_ids(videos: Videos, ids: Sequence[str]) -> Videos:
     return videos.where(pc.is_in(videos.column("video_id"), value_set=pa.array(ids, pa.string())))
 
 
-def _at_hand(videos: Sequence[Video], acquire: Acquire, folder: Path) -> Iterator[Sampled]:
+def _at_hand(videos: Sequence[Video], acquire: Acquire, workspace: Workspace) -> Iterator[Sampled]:
     """Yields the sources: local ones as they are, of the others their size, a few fetched."""
     remote = [v for v in videos if scheme_of(v.location) is not None]
     with ThreadPoolExecutor(SAMPLE) as pool:
         sizes = dict(
             zip(
                 (v.video_id for v in remote),
-                pool.map(lambda v: _size(v, acquire), remote),
+                pool.map(lambda v: _size(v, acquire, workspace), remote),
                 strict=True,
             )
         )
@@ -112,14 +113,14 @@ def _at_hand(videos: Sequence[Video], acquire: Acquire, folder: Path) -> Iterato
         one = Sampled(video, True, size, None)
         if left and (size or 0) <= left_bytes:
             left -= 1
-            one = _fetched(one, replace(acquire, max_bytes=left_bytes), folder)
+            one = _fetched(one, replace(acquire, max_bytes=left_bytes), workspace)
             left_bytes -= one.size_bytes or 0
         yield one
 
 
-def _size(video: Video, acquire: Acquire) -> int | StageError | None:
+def _size(video: Video, acquire: Acquire, workspace: Workspace) -> int | StageError | None:
     try:
-        return acquire.stated_bytes(video.location)
+        return acquire.stated_bytes(video.location, workspace)
     except StageError as error:
         return error
 
@@ -128,11 +129,11 @@ def _failed(video: Video, error: StageError) -> Video:
     return video.ended("failed", "acquire", error.kind, error.detail)
 
 
-def _fetched(one: Sampled, acquire: Acquire, folder: Path) -> Sampled:
-    """Returns a source with its file in `folder`; too large for a guess, it stays as it is."""
-    video, target = one.video, folder / f"source-{_hash(one.video.video_id).hex()}"
+def _fetched(one: Sampled, acquire: Acquire, workspace: Workspace) -> Sampled:
+    """Returns a source with its file in scratch; too large for a guess, it stays as it is."""
+    video, target = one.video, workspace.scratch / f"source-{_hash(one.video.video_id).hex()}"
     try:
-        fetched = acquire.fetch(video.location, target)
+        fetched = acquire.fetch_file(video.location, target, workspace)
     except StageError as error:
         target.unlink(missing_ok=True)
         unread = error.kind in ("too_large", "timed_out")  # of these small limits, not the config's

@@ -26,8 +26,8 @@ from reelscript.schemas.transcript import Transcript, Word
 from reelscript.schemas.video import Seconds, Video
 from reelscript.schemas.videos import IDENTITY, Videos
 from reelscript.transforms import whisper
-from reelscript.transforms.acquire import file_signature
 from reelscript.transforms.excerpt import cut_excerpt
+from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.media import Undecodable
 from reelscript.transforms.sample import sample_parts
 from reelscript.transforms.speech import Speech

@@ -27,9 +27,10 @@ from reelscript.transforms.sample_frames import FILE, SampleFrames
 KIND = "features"  # of remembered results
 
 
-def stages_of(sampling: SampleFrames) -> list[Stage]:
+def stages_of(sampling: SampleFrames, allow_addresses: tuple[str, ...] = ()) -> list[Stage]:
     """Returns what workers do with a video."""
-    return [AcquireForNow(), FindPicture(), sampling]
+    acquire = AcquireForNow(allow_addresses=allow_addresses)
+    return [acquire, FindPicture(), sampling]
 
 
 def failed(video: Video) -> Features:
@@ -62,12 +63,14 @@ class Embedder:
         sampling: the stage that samples frames.
         about: all that embeddings depend on, beside the videos.
         workspace: where crops lie and finished batches are remembered.
+        allow_addresses: networks that may be asked beside the public internet.
     """
 
     network: Network
     sampling: SampleFrames
     about: About
     workspace: Workspace
+    allow_addresses: tuple[str, ...] = ()
 
     def rows(
         self, pending: Sequence[Video], batch: int, engine: LocalEngine, progress: Progress
@@ -83,7 +86,7 @@ class Embedder:
             else:
                 groups |= {video.video_id: group for video in videos}
         todo = [video for video in pending if video.video_id in groups]
-        stages = stages_of(self.sampling)
+        stages = stages_of(self.sampling, self.allow_addresses)
         names = [stage.name for stage in stages]
         with progress.phase("features", names, len(pending), len(rows)):
             for video in engine.run(stages, todo, progress):

@@ -52,6 +52,7 @@ def features(
     precision: str = "float32",
     workers: int | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    allow_addresses: Sequence[str] = (),
     progress: Progress | None = None,
     command: str = "reelscript features",
 ) -> FeaturesTable:
@@ -71,6 +72,8 @@ def features(
         precision: `float32`, or `bfloat16` on a GPU.
         workers: processes that decode; default: one a core.
         limits: what decoding one video may use.
+        allow_addresses: networks, such as 10.0.0.0/8, that may be asked for videos beside the
+            public internet.
         progress: shows how it goes.
         command: what goes on after a crash, as told to a second run with the same `out`.
 
@@ -112,7 +115,7 @@ def features(
         engine = LocalEngine(
             workspace.store, workspace.scratch, workers or default_workers(), limits=limits
         )
-        embedder = Embedder(network, sampling, about, workspace)
+        embedder = Embedder(network, sampling, about, workspace, tuple(allow_addresses))
         pending = [video for video in listed if video.pending]
         rows = embedder.rows(pending, batch, engine, progress)
         made = FeaturesTable.of(in_order(listed, rows), network.config.embed_dim, about)

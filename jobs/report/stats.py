@@ -86,6 +86,7 @@ def statistics(
         "reasons": reason_rows(reasons, outcomes, clip_outcomes, videos["video_id"], clips["text"]),
         "languages": languages(videos, samples, video_s, sample_s),
         "licenses": by_fact(videos["license"], videos, samples, video_s, sample_s),
+        "transcripts": by_fact(videos["transcript_source"], videos, samples, video_s, sample_s),
         "hosts": by_fact(hosts_of(videos["url"]), videos, samples, video_s, sample_s),
         "splits": splits(samples, sample_s),
         "words": words(clips),

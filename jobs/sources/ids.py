@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from collections.abc import Hashable
-from urllib.parse import unquote
 
 from reelscript.jobs.sources.places import Place
 from reelscript.jobs.sources.subtitles import SubtitleFinder
@@ -35,14 +34,19 @@ class Listing:
 
     Args:
         subtitles: finds their subtitles; None: nobody wants them.
+        before: records that stand before these: their ids are taken, positions go on from them.
     """
 
-    def __init__(self, subtitles: SubtitleFinder | None = None) -> None:
+    def __init__(
+        self, subtitles: SubtitleFinder | None = None, before: Videos | None = None
+    ) -> None:
         self._subtitles = subtitles
+        self._first_position = 0 if before is None else len(before)
         self._count = 0
         self._rows = VideosBuilder(LISTED)
         self._firsts: dict[Hashable, str] = {}  # what tells sources apart -> id of the first
-        self._ids: set[str] = set()
+        taken = [] if before is None else before.column("video_id").to_pylist()
+        self._ids: set[str] = set(taken)
         self._relative: set[str] = set()
         self._numbers: dict[str, int] = {}
 
@@ -60,8 +64,7 @@ class Listing:
             is_plain(address) and len(address) <= MAX_ADDRESS_CHARS
         ):  # saves time where there are many
             computed = _hashed(address)
-            last_part = address[address.rfind("/") + 1 :].partition("?")[0]
-            self._add(place, address, computed, computed, last_part, None)
+            self._add(place, address, computed, computed, None, None)
             return
         if tube := plain_youtube_id(address):
             self._add(place, address, f"yt_{tube}", f"yt_{tube}", None, None)
@@ -72,9 +75,8 @@ class Listing:
             return
         tube = youtube_id(address)
         computed = f"yt_{tube}" if tube else _hashed(canonical_url(address))
-        title = None if tube or fault else _last_part(address)
         url = published_url(address[:MAX_ADDRESS_CHARS])
-        self._add(place, url, computed, computed, title, fault)
+        self._add(place, url, computed, computed, None, fault)
 
     def _add_file(self, place: Place, fault: tuple[str, str] | None) -> None:
         relative = place.relative
@@ -123,7 +125,7 @@ class Listing:
                 url,
                 location,
                 place.signature,
-                self._count,
+                self._first_position + self._count,
                 row.title or (title and _short(title)) or None,
                 row.license,
                 row.channel,
@@ -178,13 +180,6 @@ def _exact(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # no file name either
         return text.encode("utf-8", "surrogatepass")
-
-
-def _last_part(url: str) -> str:
-    """Returns the last part of a URL's path, its escapes undone."""
-    path = url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2]
-    last = path.rstrip("/").rpartition("/")[2]
-    return unquote(last) if "%" in last else last
 
 
 def _short(text: str) -> str:

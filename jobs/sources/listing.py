@@ -21,7 +21,6 @@ from reelscript.jobs.sources.ids import Listing
 from reelscript.jobs.sources.lists import READERS, Row, read_list
 from reelscript.jobs.sources.objects import objects_at
 from reelscript.jobs.sources.places import (
-    MEDIA_SUFFIXES,
     Place,
     place_of_file,
     place_of_row,
@@ -31,7 +30,7 @@ from reelscript.jobs.sources.places import (
 from reelscript.jobs.sources.subtitles import SubtitleFinder
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.videos import Videos
-from reelscript.transforms.urls import WEB_SCHEMES, is_fetchable, scheme_of
+from reelscript.transforms.urls import MEDIA_SUFFIXES, WEB_SCHEMES, is_fetchable, scheme_of
 
 
 def list_sources(

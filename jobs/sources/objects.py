@@ -11,7 +11,6 @@ import fsspec
 
 from reelscript.jobs.sources.lists import READERS, Row, read_list
 from reelscript.jobs.sources.places import (
-    MEDIA_SUFFIXES,
     Place,
     is_media,
     place_of_row,
@@ -20,7 +19,7 @@ from reelscript.jobs.sources.places import (
 )
 from reelscript.pipeline.errors import UsageError
 from reelscript.schemas.text import one_line
-from reelscript.transforms.urls import scheme_of
+from reelscript.transforms.urls import MEDIA_SUFFIXES, scheme_of
 
 
 def objects_at(source: str, base: str) -> Iterator[Place]:

@@ -9,13 +9,8 @@ from typing import NamedTuple
 
 from reelscript.jobs.sources.lists import READERS, Row
 from reelscript.schemas.text import one_line
-from reelscript.transforms.acquire import signature_of
-from reelscript.transforms.urls import published_url, scheme_of
-
-MEDIA_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".3gp"}
-    | {".ogv", ".wmv"}
-)
+from reelscript.transforms.local_file import signature_of
+from reelscript.transforms.urls import MEDIA_SUFFIXES, published_url, scheme_of
 
 
 class Place(NamedTuple):

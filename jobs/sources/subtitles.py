@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from reelscript.jobs.sources.places import Place
-from reelscript.transforms.acquire import file_signature
 from reelscript.transforms.captions import MAX_LOCATION_CHARS
+from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.urls import scheme_of
 
 Beside: TypeAlias = dict[str, list[tuple[str, str]]]

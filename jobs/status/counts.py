@@ -21,7 +21,7 @@ OUTCOMES = ("pending", "rejected", "failed")  # of a row of the ledger
 PASSING = re.compile(r"timed_out|connection_failed|truncated|changed|http_(408|425|429|5\d\d)")
 """Reasons of failures that may be gone when it is tried again."""
 MENDED = {
-    "needs_yt_dlp": "not in this version",
+    "needs_yt_dlp": "with pip install 'reelscript[sites]'",
     "not_found": "when the file is there",
     "not_a_file": "when it is a file",
     "unreadable": "when the file can be read",

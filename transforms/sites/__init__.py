@@ -1,0 +1,1 @@
+"""Videos from video sites and pages, by yt-dlp."""
