@@ -18,7 +18,9 @@ from reelscript.pipeline.store import Store
 
 ENDED = ("outcome", "stage", "reason", "detail")
 OUTCOMES = ("pending", "rejected", "failed")  # of a row of the ledger
-PASSING = re.compile(r"timed_out|connection_failed|truncated|changed|http_(408|425|429|5\d\d)")
+PASSING = re.compile(
+    r"timed_out|connection_failed|truncated|changed|site_failed|http_(408|425|429|5\d\d)"
+)
 """Reasons of failures that may be gone when it is tried again."""
 MENDED = {
     "needs_yt_dlp": "with pip install 'reelscript[sites]'",
