@@ -287,12 +287,12 @@ def test_doctor_text_fits_80_columns_but_for_commands() -> None:
 
 
 def test_doctor_prints_a_command_once_that_mends_two_things() -> None:
-    names = {"yt-dlp": "get both", "JavaScript": "get deno", "ffmpeg program": "get both"}
+    names = {"yt-dlp": "get both", "JavaScript": "get deno", "Ray and Beam": "get both"}
     findings = [Finding(name, "absent", "", (), mend) for name, mend in names.items()]
     out = io.StringIO()
     print_findings(findings, "build", Console(file=out, width=80))
     assert "To mend:" not in out.getvalue()
-    mends = "  # yt-dlp, ffmpeg program\n  get both\n  # JavaScript\n  get deno\n"
+    mends = "  # yt-dlp, Ray and Beam\n  get both\n  # JavaScript\n  get deno\n"
     assert f"For other verbs and sources:\n{mends}" in out.getvalue()
 
 
@@ -687,9 +687,8 @@ def test_doctor_says_nothing_of_models_without_what_reads_them(
 @pytest.fixture
 def sites_extra(install: Install) -> Install:
     """Makes reelscript ask for what its extra `sites` asks for."""
-    asked = ("yt-dlp>=2026", "imageio-ffmpeg>=0.5")
-    lines = [f'Requires-Dist: {package}; extra == "sites"' for package in asked]
-    install("reelscript", "0.1.0", "Provides-Extra: sites", *lines)
+    asked = 'Requires-Dist: yt-dlp>=2026; extra == "sites"'
+    install("reelscript", "0.1.0", "Provides-Extra: sites", asked)
     return install
 
 
@@ -744,28 +743,6 @@ def test_doctor_says_why_yt_dlp_does_not_load(
     answer = sites.yt_dlp(PATIENT_S)
     assert answer.state == "missing"
     assert answer.found == "importing yt-dlp ended with exit code 1: ImportError: torn"
-
-
-def test_doctor_starts_the_ffmpeg_that_joins_picture_and_sound(
-    sites_extra: Install, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sites_extra("imageio-ffmpeg", "0.8.1")
-    good = program("good", "echo ffmpeg version 9.9.9 Copyright")
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(good))
-    found = "imageio-ffmpeg 0.8.1, whose ffmpeg 9.9.9 starts"
-    assert sites.ffmpeg(PATIENT_S) == Answer("ok", found)
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program("bad", "kill -SEGV $$")))
-    answer = sites.ffmpeg(PATIENT_S)
-    assert (answer.state, "SIGSEGV" in answer.found) == ("missing", True)
-    assert mended(answer)[-1] == "imageio-ffmpeg"
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program("hangs", "/bin/sleep 1000")))
-    assert sites.ffmpeg(1.0).state == "unknown"
-
-
-def test_doctor_says_that_the_ffmpeg_program_is_not_there(install: Install) -> None:
-    asks = 'Requires-Dist: no-ffmpeg>=1; extra == "sites"'
-    install("reelscript", "0.1.0", "Provides-Extra: sites", asks)
-    assert mended(sites.ffmpeg(PATIENT_S))[-1] == "reelscript[sites]"
 
 
 @pytest.fixture

@@ -80,6 +80,8 @@ SAYS_NO = {
     "/silent/x": ("timed_out", 2, 0),
     "/reset/x": ("connection_failed", 2, 0),
     "/page/x": ("no_video_found", 1, 1000),
+    "/rss/x": ("no_video_found", 1, 1000),
+    "/rss/x?video=file:///etc/passwd": ("no_video_found", 1, 1000),
     # in the media that a page leads to: the page is asked again, as it may give another address
     "/page/x?video=/limited/video.mp4": ("blocked", 4, 1000),
     "/page/x?video=/challenge/video.mp4": ("blocked", 2, 1000),

@@ -46,7 +46,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         url = request.url
         proxy = self._proxy or _proxy_of_environment(url)
         if proxy is not None:
-            pass
+            await self._check(url)
         asked = httpcore.Request(
             request.method,
             httpcore.URL(

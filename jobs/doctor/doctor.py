@@ -72,7 +72,6 @@ CHECKS = (
     Check("disk", VERBS, lambda m: resources.disk(m.folder)),
     Check("networks", ("features",), lambda m: training.torch(m.nvidia)),
     Check("yt-dlp", (), lambda m: sites.yt_dlp(m.program_s)),
-    Check("ffmpeg program", (), lambda m: sites.ffmpeg(m.program_s)),
     Check("JavaScript", (), lambda m: sites.javascript(m.program_s)),
     Check("Ray and Beam", (), lambda _: engines.others()),
 )

@@ -1,4 +1,4 @@
-"""What fetching from video sites and pages needs: yt-dlp, an ffmpeg program, JavaScript."""
+"""What fetching from video sites and pages needs: yt-dlp and JavaScript."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ for name in sys.argv[1:]:
         found.append([name, info.version, info.path, needed, info.supported])
 print(json.dumps({"runtimes": found}))
 """
-LOOK_FOR_FFMPEG = """
-import imageio_ffmpeg, json
-print(json.dumps({"ffmpeg": imageio_ffmpeg.get_ffmpeg_version()}))
-"""
 
 
 def yt_dlp(within_s: float) -> Answer:
@@ -47,20 +43,6 @@ def yt_dlp(within_s: float) -> Answer:
         return Answer("ok", found)
     newest = "yt-dlp[default]" if version("yt-dlp-ejs") else "yt-dlp"
     return Answer("warning", f"{found}: sites have changed since", pip_install("--upgrade", newest))
-
-
-def ffmpeg(within_s: float) -> Answer:
-    """Returns whether the program that joins picture and sound is there and starts."""
-    there = extra("sites", "imageio-ffmpeg")
-    if there.state != "ok":
-        use = "for sites that send picture and sound apart"
-        return Answer(there.state, f"{there.found}; {use}", there.mend)
-    told = said_by_python(LOOK_FOR_FFMPEG, within_s)
-    facts = told.facts()
-    if facts is None:
-        again = pip_install("--force-reinstall", "imageio-ffmpeg")
-        return told.broken("the ffmpeg of imageio-ffmpeg", again)
-    return Answer("ok", f"{there.found}, whose ffmpeg {facts['ffmpeg']} starts")
 
 
 def javascript(within_s: float) -> Answer:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yt_dlp.utils import is_html, unsmuggle_url  # noqa: TID253 - see above
+from yt_dlp.utils import is_html  # noqa: TID253 - see above
 
 from reelscript.pipeline.errors import StageError
 from reelscript.schemas.text import one_line
@@ -30,10 +30,10 @@ from reelscript.transforms.sites.errors import Failed, Fault, fault_of
 from reelscript.transforms.sites.formats import Format, chosen
 from reelscript.transforms.sites.info import provenance
 from reelscript.transforms.sites.job import Job
+from reelscript.transforms.sites.lists import listed
 from reelscript.transforms.sites.media_file import lengths, merge
 from reelscript.transforms.sites.subtitles import best_track
 from reelscript.transforms.sites.traffic import Refused, Traffic
-from reelscript.transforms.urls import WEB_SCHEMES, scheme_of
 
 LISTS = ("playlist", "multi_video", "compat_list")
 SUBTITLES_S = 60.0  # no longer is waited for a file that nothing depends on
@@ -41,8 +41,6 @@ EXPIRED = ("http_403", "http_410")
 """Addresses of media are made for one visit. Asked again, the page gives new ones."""
 INHERITED = ("hls_aes", "extra_param_to_segment_url", "extra_param_to_key_url")
 OVERHEAD_BYTES = 1 << 20  # headers, manifests, keys; and 2 % of a media file
-MAX_URL_CHARS = 8192
-MAX_TITLE_CHARS = 300
 
 
 def attempt(job: Job, ydl: Downloader, traffic: Traffic) -> dict[str, Any]:
@@ -68,40 +66,6 @@ def attempt(job: Job, ydl: Downloader, traffic: Traffic) -> dict[str, Any]:
     }
 
 
-def listed(found: dict[str, Any], most: int) -> dict[str, Any]:
-    """Returns a list of yt-dlp's as JSON: title, entries as [address, title], whether it is cut."""
-    page = found.get("webpage_url")
-    entries = [e for e in found.get("entries") or () if e]
-    titles: dict[str, str | None] = {}
-    for entry in entries[:most]:
-        if address := _address(entry, page):
-            titles.setdefault(address, _title(entry))
-    if entries[:most] and not titles:
-        raise StageError("no_video_found", "a list, none of whose entries has an address")
-    return {
-        "title": _title(found),
-        "entries": list(titles.items()),
-        "more": len(entries) > most,
-    }
-
-
-def _address(entry: dict[str, Any], page: str | None) -> str | None:
-    """Returns where an entry of a list is: its page; or its media, if it has none of its own."""
-    own = entry.get("webpage_url")
-    places = [own if own != page else None, entry.get("url")]
-    places += [f.get("url") for f in reversed(entry.get("formats") or ())]
-    for place in places:
-        address = unsmuggle_url(place)[0] if isinstance(place, str) else ""
-        if scheme_of(address) in WEB_SCHEMES and len(address) <= MAX_URL_CHARS:
-            return address
-    return None
-
-
-def _title(found: dict[str, Any]) -> str | None:
-    title = found.get("title")
-    return one_line(str(title)[: 4 * MAX_TITLE_CHARS], MAX_TITLE_CHARS) if title else None
-
-
 def _refuse_unready(info: dict[str, Any]) -> None:
     status = info.get("live_status")
     if status in ("is_live", "post_live"):
@@ -117,8 +81,7 @@ def _fetched(
 ) -> tuple[Path, Seconds | None]:
     """Returns the file of a video, and how long it plays if that is known."""
     limit = job.web.limits.max_bytes
-    held = sum(f.stat().st_size for f in job.folder.iterdir() if f.is_file())
-    with traffic.media(max(0, limit - held) + limit // 50 + OVERHEAD_BYTES):
+    with traffic.media(limit + limit // 50 + OVERHEAD_BYTES):
         parts = [_fetch(job, ydl, traffic, info, f) for f in formats]
     if sum(part.stat().st_size for part, _ in parts) > limit:
         raise StageError("too_large", f"more than {limit} bytes")
@@ -166,21 +129,19 @@ def _played_s(path: Path, said_s: object, unmeasured: bool) -> Seconds | None:
     """
     found = lengths(path)
     if found is None:
-        missing = unmeasured  # an index that stands at the end
-        stated_s = played_s = None
+        if not unmeasured:
+            return None
+        said = "its index, which stands at the end, is not there"
     else:
         stated_s = float(said_s) if isinstance(said_s, int | float) else None
         if unmeasured and stated_s is None:
             stated_s = found.stated_s
-        played_s = found.played_s
-        lost_s = (stated_s or 0.0) - played_s
-        missing = lost_s > max(2.0, (0.1 if unmeasured else 0.5) * (stated_s or 0.0))
-    if missing:
-        path.unlink()  # else it would be taken for whole the next time
-        of = f"{played_s:.0f} s of {stated_s:.0f} s" if played_s is not None else "its index"
-        said = f"{of} came" if played_s is not None else f"{of} did not come"
-        raise Failed(Fault("truncated", said, passing=True))
-    return played_s
+        lost_s = (stated_s or 0.0) - found.played_s
+        if lost_s <= max(2.0, (0.1 if unmeasured else 0.5) * (stated_s or 0.0)):
+            return found.played_s
+        said = f"{found.played_s:.0f} s of {stated_s:.0f} s came"
+    path.unlink()  # else it would be taken for whole the next time
+    raise Failed(Fault("truncated", said, passing=True))
 
 
 def _subtitles(

@@ -72,7 +72,7 @@ def fetch_from_site(
             return _playlist(answer["playlist"])
         return _video(answer["video"], work, folder)
     finally:
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _answered(job: Job) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from reelscript.schemas.text import one_line
@@ -33,24 +32,6 @@ OF_A_FORMAT = ("format_id", "ext", "vcodec", "acodec", "protocol")
 NUMBERS_OF_A_FORMAT = ("width", "height", "fps", "tbr")
 ANY_PAGE = ("generic", "html5")
 MAX_BYTES = 16_000
-MAX_OTHERS_CHARS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class SiteFacts:
-    """What of a site's description belongs into the row of a video; None: it does not say.
-
-    Attributes:
-        title: of the video.
-        channel: its id, else its name; else who uploaded the video.
-        license: as the site names it.
-        others: JSON of extractor, id, upload_date, categories, tags, format.
-    """
-
-    title: str | None
-    channel: str | None
-    license: str | None
-    others: str | None
 
 
 def provenance(
@@ -85,23 +66,6 @@ def provenance(
         if len(json.dumps(kept, ensure_ascii=False).encode()) > MAX_BYTES:
             kept.pop(key, None)
     return kept
-
-
-def facts_of_info(info: Mapping[str, Any]) -> SiteFacts:
-    """Returns what of `provenance` belongs into the row of a video."""
-    keys = ("extractor", "id", "upload_date", "categories", "tags")
-    others = {key: info[key] for key in keys if key in info}
-    if formats := info.get("formats"):
-        others["format"] = "+".join(f.get("format_id") or "?" for f in formats)
-    for key in ("tags", "categories"):
-        if len(json.dumps(others, ensure_ascii=False)) > MAX_OTHERS_CHARS:
-            others.pop(key, None)
-    return SiteFacts(
-        title=info.get("title"),
-        channel=info.get("channel_id") or info.get("channel") or info.get("uploader"),
-        license=info.get("license"),
-        others=json.dumps(others, ensure_ascii=False, sort_keys=True) if others else None,
-    )
 
 
 def _text(value: Any, max_chars: int) -> str | None:
