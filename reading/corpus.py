@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,17 +17,16 @@ from numpy.typing import NDArray
 from reelscript.pipeline.errors import DataError, UsageError
 from reelscript.pipeline.store import Store
 from reelscript.reading.frames import evenly, frames_at
-from reelscript.reading.releases import (
-    SHARD_FOLDERS,
-    read_newest,
-    release_folder,
-    release_of,
-    releases_in,
-)
+from reelscript.reading.members import Members
+from reelscript.reading.releases import read_newest, release_folder, release_of, releases_in
+from reelscript.reading.settings import settings_of
 from reelscript.reading.tables import no_json, read_dataset_json, read_table
 from reelscript.schemas.sample import SampleClip, SampleJson
 from reelscript.schemas.text import one_line
 from reelscript.schemas.video import Seconds
+
+if TYPE_CHECKING:
+    from reelscript.reading.windows import Windows
 
 BATCH_ROWS = 1024  # of a table, turned into Python objects at a time
 MOST_COMPARED = 2000  # keys that a wrong one is compared with
@@ -93,22 +91,45 @@ class Corpus:
     @cached_property
     def videos(self) -> pa.Table:
         """One row for every source, kept or not."""
-        return self._table("videos")
+        return self.columns("videos")
 
     @cached_property
     def clips(self) -> pa.Table:
         """One row for every clip that was cut, kept or not."""
-        return self._table("clips")
+        return self.columns("clips")
 
     @cached_property
     def samples(self) -> pa.Table:
         """One row for every sample: where it lies, times, language, text."""
-        return self._table("samples")
+        return self.columns("samples")
 
-    def _table(self, name: str) -> pa.Table:
+    def columns(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns some columns of a table, read anew: less memory where a table is large.
+
+        Args:
+            name: "videos", "clips" or "samples".
+            columns: their names; None: all.
+        """
         named = self.info.get("tables")
         expected = named.get(name) if isinstance(named, dict) else None
-        return read_table(self.store, name, expected, self._folders)
+        return read_table(self.store, name, expected, self._folders, columns)
+
+    def windows(self, k: int = 4, **settings: Any) -> Windows:
+        """Returns windows of `k` transcripts and some frames each, to train on.
+
+        Where torch is installed it is an IterableDataset for torch's DataLoader.
+
+        Args:
+            k: transcripts of a window.
+            settings: fields of `reelscript.reading.windows.WindowSettings`.
+
+        Raises:
+            UsageError: there is no such setting, or not with this value.
+            DataError: the split is empty, or the tables contradict each other.
+        """
+        from reelscript.reading.windows import Windows, WindowSettings
+
+        return Windows(self, settings_of(WindowSettings, {"k": k} | settings))
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -149,7 +170,7 @@ class Sample:
     """
 
     def __init__(self, store: Store, row: Mapping[str, Any]) -> None:
-        self._store = store
+        self._members = Members(store)
         self.row = dict(row)
         self.key: str = row["key"]
         self.text: str = row["text"]
@@ -161,7 +182,9 @@ class Sample:
     def meta(self) -> SampleJson:
         """What its json member holds."""
         try:
-            found: SampleJson = json.loads(self._member("json"), parse_constant=no_json)
+            found: SampleJson = json.loads(
+                self._members.read(self.row, ("json",))[0], parse_constant=no_json
+            )
         except (ValueError, RecursionError):
             raise DataError(f"{self.key}.json is not JSON: run `reelscript verify`") from None
         return found
@@ -169,7 +192,7 @@ class Sample:
     @property
     def mp4(self) -> bytes:
         """Its mp4, read anew at each call with one ranged read, and checked against its sha256."""
-        return self._member("mp4")
+        return self._members.read(self.row, ("mp4",))[0]
 
     @property
     def clips(self) -> list[SampleClip]:
@@ -204,25 +227,6 @@ class Sample:
                 f"{self.key} lasts {duration_s} s: times_s must lie in 0..{duration_s}"
             )
         return frames_at(self.mp4, wanted, size)
-
-    def _member(self, kind: str) -> bytes:
-        shard = self.row["shard"]
-        data = self._read(shard, self.row[f"{kind}_offset"], self.row[f"{kind}_size"])
-        expected = self.row.get(f"{kind}_sha256")
-        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
-            raise DataError(
-                f"{self.key}.{kind} in shards/{one_line(shard)} has not the sha256 of the index"
-            )
-        return data
-
-    def _read(self, shard: str, offset: int, size: int) -> bytes:
-        """Returns a part of a shard, which may have gone where those of older releases lie."""
-        for folder in SHARD_FOLDERS:
-            try:
-                return self._store.get_range(f"{folder}/{shard}", offset, size)
-            except FileNotFoundError:
-                continue
-        raise DataError(f"{one_line(self._store.url)}/shards/{one_line(shard)} is missing")
 
 
 def nearest_key(key: str, keys: Sequence[str]) -> str | None:

@@ -1,15 +1,17 @@
 """Frames of a sample's mp4, picked by time.
 
 Every mp4 of a corpus has a keyframe at least every second, so that a frame costs a seek and at most
-a second of decoding. Shapes: T frames, H height, W width, 3 colours (red, green, blue).
+a second of decoding; of that second, frames that no other is predicted from are left out, which
+changes nothing. Shapes: T frames, H height, W width, 3 colours (red, green, blue).
 """
 
 from __future__ import annotations
 
 import io
 import math
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -17,6 +19,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from reelscript.pipeline.errors import DataError, UsageError
@@ -55,28 +58,73 @@ def frames_at(
         raise UsageError("times_s holds a time that is negative or not a number")
     if size is not None and min(size) < 1:
         raise UsageError(f"size is {size}: expected (height, width) in pixels, each 1 or more")
+    scaler = VideoReformatter()
+
+    def scaled(frame: VideoFrame) -> NDArray[np.uint8]:
+        height, width = size or (frame.height, frame.width)
+        return rgb(
+            scaler.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+        )
+
+    return pictures(mp4, lambda stamps_s: on_display(stamps_s, times_s), scaled)
+
+
+def rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+    """Returns a frame of the format rgb24 as an array: (H, W, 3)."""
+    image: NDArray[Any] = frame.to_ndarray()
+    return image
+
+
+def on_display(stamps_s: Sequence[Seconds], times_s: Sequence[Seconds]) -> list[int]:
+    """Returns the numbers of the frames on display at some times.
+
+    Args:
+        stamps_s: when each frame begins to be shown, ascending.
+        times_s: the times asked for.
+    """
+    return [max(0, bisect_right(stamps_s, t + ROUNDING_S) - 1) for t in times_s]
+
+
+def closest(stamps_s: Sequence[Seconds], times_s: Sequence[Seconds]) -> list[int]:
+    """Returns the numbers of the frames whose own times are closest; of two the earlier one.
+
+    Args:
+        stamps_s: when each frame begins to be shown, ascending.
+        times_s: the times asked for.
+    """
+    middles_s = [(one + two) / 2 for one, two in pairwise(stamps_s)]
+    return [bisect_left(middles_s, t) for t in times_s]
+
+
+def pictures(
+    mp4: bytes,
+    choose: Callable[[Sequence[Seconds]], Sequence[int]],
+    made: Callable[[VideoFrame], NDArray[np.uint8]],
+    entries: bool = True,
+) -> NDArray[np.uint8]:
+    """Returns chosen frames: uint8 (T, ...), in the order in which they were chosen.
+
+    Args:
+        mp4: the file.
+        choose: gets the times of all frames, ascending, and returns the numbers of those wanted;
+            they may repeat.
+        made: makes an array of one frame; all have one shape.
+        entries: keyframes are clean entry points, as in the mp4s of a corpus. Else the file is
+            decoded from its beginning.
+
+    Raises:
+        DataError: the mp4 does not decode.
+    """
     try:
         with av.open(io.BytesIO(mp4), "r") as container:
-            return _frames(container, times_s, size)
+            stamps, keys, tick_s = _index(container)
+            shown = choose([stamp * tick_s for stamp in stamps])
+            due = [stamps[number] for number in sorted(set(shown))]
+            found = _decoded(container, keys if entries else stamps[:1], due)
+            images = {stamp: made(frame) for stamp, frame in zip(due, found, strict=True)}
+            return np.stack([images[stamps[number]] for number in shown])  # (T, H, W, 3)
     except (av.error.FFmpegError, IndexError) as error:
         raise DataError(f"the mp4 does not decode: {type(error).__name__}") from error
-
-
-def _frames(
-    container: InputContainer, times_s: Sequence[Seconds], size: tuple[int, int] | None
-) -> NDArray[np.uint8]:
-    stamps, keys, tick_s = _index(container)
-    shown = [max(0, bisect_right(stamps, (t + ROUNDING_S) / tick_s) - 1) for t in times_s]
-    images: dict[int, NDArray[Any]] = {}
-    scaler = VideoReformatter()
-    for number, frame in zip(
-        sorted(set(shown)), _decoded(container, stamps, keys, shown), strict=True
-    ):
-        height, width = size or (frame.height, frame.width)
-        images[number] = scaler.reformat(
-            frame, width, height, "rgb24", interpolation="BILINEAR"
-        ).to_ndarray()
-    return np.stack([images[number] for number in shown])  # (T, H, W, 3)
 
 
 def _index(container: InputContainer) -> tuple[list[int], list[int], Seconds]:
@@ -98,22 +146,30 @@ def _index(container: InputContainer) -> tuple[list[int], list[int], Seconds]:
 
 
 def _decoded(
-    container: InputContainer, stamps: list[int], keys: list[int], shown: list[int]
+    container: InputContainer, keys: Sequence[int], due: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    """Yields the frames of these numbers, ascending, each once; seeks to keyframes between them."""
+    """Yields the frames of these times, ascending, each once; seeks to keyframes between them."""
     stream = container.streams.video[0]
-    last = -math.inf
+    wanted, last = frozenset(due), -math.inf
     frames: Iterator[VideoFrame] = iter(())
-    for number in sorted(set(shown)):
-        due = stamps[number]
-        key = keys[max(0, bisect_right(keys, due) - 1)] if keys else stamps[0]
+    for stamp in due:
+        key = keys[max(0, bisect_right(keys, stamp) - 1)] if keys else stamp
         if key > last:
             container.seek(key, stream=stream)
-            frames = (frame for frame in container.decode(stream) if isinstance(frame, VideoFrame))
-        frame = next((f for f in frames if f.pts is not None and f.pts >= due), None)
-        if frame is None or frame.pts != due:
+            frames = _from_here(container, stream, wanted)
+        frame = next((f for f in frames if f.pts is not None and f.pts >= stamp), None)
+        if frame is None or frame.pts != stamp:
             raise DataError(
-                f"the mp4 does not decode: after a seek to tick {key}, {due} is missing"
+                f"the mp4 does not decode: after a seek to tick {key}, {stamp} is missing"
             )
-        last = due
+        last = stamp
         yield frame
+
+
+def _from_here(
+    container: InputContainer, stream: VideoStream, wanted: frozenset[int]
+) -> Iterator[VideoFrame]:
+    """Yields frames from where the container is: those wanted, and what they are predicted from."""
+    for packet in container.demux(stream):
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        yield from packet.decode()

@@ -49,7 +49,11 @@ def read_dataset_json(store: Store, folder: str = "") -> dict[str, Any]:
 
 
 def read_table(
-    store: Store, name: str, expected_sha256: str | None = None, folders: Sequence[str] = ("",)
+    store: Store,
+    name: str,
+    expected_sha256: str | None = None,
+    folders: Sequence[str] = ("",),
+    columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Returns the table `NAME.parquet` of a corpus: one file, or a folder of part files.
 
@@ -59,6 +63,7 @@ def read_table(
         expected_sha256: of the one file, as dataset.json states it.
         folders: where in the corpus it may lie: the first that holds the expected one is read.
             While a release is published, or after that was broken off, the first may hold another.
+        columns: those that are wanted; None: all.
 
     Raises:
         DataError: it is missing, no Parquet, or not the one that dataset.json names.
@@ -69,7 +74,7 @@ def read_table(
         contents = _contents(store, f"{_in(folder, name)}.parquet")
         digest = hashlib.sha256(b"".join(contents)).hexdigest() if contents else None
         if digest is not None and expected_sha256 in (None, digest):
-            return _parsed(contents, at)
+            return _parsed(contents, at, columns)
         wrong = wrong or digest is not None
     if wrong:
         raise DataError(f"{at} is not the one that dataset.json names: damaged, or being published")
@@ -84,9 +89,10 @@ def _contents(store: Store, name: str) -> list[bytes]:
         return []
 
 
-def _parsed(contents: list[bytes], at: str) -> pa.Table:
+def _parsed(contents: list[bytes], at: str, columns: Sequence[str] | None) -> pa.Table:
+    wanted = None if columns is None else list(columns)
     try:
-        tables = [pq.ParquetFile(io.BytesIO(data)).read() for data in contents]
+        tables = [pq.ParquetFile(io.BytesIO(data)).read(columns=wanted) for data in contents]
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{at} cannot be read: {one_line(str(error), 120)}") from None
