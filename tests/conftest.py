@@ -9,6 +9,14 @@ import pytest
 from tests.built import EXAMPLES, built
 
 
+@pytest.fixture(autouse=True)
+def _manners_of_this_test(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one test is asked to wait, no other waits."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+
+
 @pytest.fixture(scope="session")
 def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo videos, built once with the packaged models. Do not change it."""

@@ -103,9 +103,11 @@ def serving() -> Iterator[Site]:
         site.port = http.server_port
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield site
-        http.shutdown()
-        thread.join()
+        try:
+            yield site
+        finally:
+            http.shutdown()
+            thread.join()
 
 
 @pytest.fixture(autouse=True)
