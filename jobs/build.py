@@ -18,8 +18,8 @@ from reelscript.jobs.measure import (
     AtOnce,
     Measured,
     as_measured,
+    ask_playlists_again,
     forget_changed,
-    forget_playlists,
     measure,
 )
 from reelscript.jobs.mend import mended
@@ -30,8 +30,7 @@ from reelscript.jobs.room import Room
 from reelscript.jobs.runner import Runner
 from reelscript.jobs.scratch import scratch_folder
 from reelscript.jobs.sources.listing import list_sources
-from reelscript.jobs.sources.playlists import COLUMNS as OF_PLAYLISTS
-from reelscript.jobs.sources.playlists import with_playlists
+from reelscript.jobs.sources.playlists import known_playlists, with_playlists
 from reelscript.pipeline.clips import clips_of
 from reelscript.pipeline.decide import Decision, decide
 from reelscript.pipeline.engines.local import LocalEngine, default_workers
@@ -163,10 +162,12 @@ def _decided(
     """Returns what is kept, measured and encoded, and CPU seconds by video and stage."""
     work, progress, stages = runner.workspace.store, runner.progress, config.measuring()
     with Ledger(work) as ledger, Ledger(work, ENCODED) as encoded:
-        listed = with_playlists(listed, ledger.latest(OF_PLAYLISTS), runner.workspace)
-        if not publish_only:
+        most = config.acquire.max_playlist_videos
+        if publish_only:
+            listed = with_playlists(listed, known_playlists(work), most)
+        else:
             at_once = AtOnce(config.at_once(), encoded)
-            listed = _measured(listed, stages, ledger, runner, at_once, retry_failed)
+            listed = _measured(listed, most, stages, ledger, runner, at_once, retry_failed)
             ledger.compact()
         progress.doing("decide")
         measured = as_measured(listed, stages, ledger, whole=not publish_only)
@@ -178,16 +179,20 @@ def _decided(
             config.passage,
             config.shard.split_of,
         )
-        decision, encoded_cpu_s = encode(decision, config.encoding(), encoded, runner, retry_failed)
+        decision, encoded_cpu_s, blocked = encode(
+            decision, config.encoding(), encoded, runner, retry_failed
+        )
         if not publish_only:  # else a build may be writing, and only one may merge segments
             encoded.compact()
             runner.room.let_go()
             forget_changed(decision.videos, ledger)
+            blocked.raise_if_any()
     return decision, _all_costs(measured, encoded_cpu_s)
 
 
 def _measured(
-    listed: Videos,
+    sources: Videos,
+    most_videos: int,
     stages: Sequence[Stage],
     ledger: Ledger,
     runner: Runner,
@@ -195,14 +200,15 @@ def _measured(
     retry_failed: str | None,
 ) -> Videos:
     """Returns the sources, all of them measured, with those that turned up in playlists."""
-    if retry_failed == PLAYLIST:
-        forget_playlists(listed, stages, ledger, runner.workspace)
+    work = runner.workspace.store
+    listed = with_playlists(sources, known_playlists(work), most_videos)
+    ask_playlists_again(listed, stages, ledger, runner.workspace, every=retry_failed == PLAYLIST)
     while True:
         blocked = measure(listed, stages, ledger, runner, at_once, retry_failed)
-        found = with_playlists(listed, ledger.latest(OF_PLAYLISTS), runner.workspace)
+        found = with_playlists(sources, known_playlists(work), most_videos)
         if len(found) == len(listed):
             blocked.raise_if_any()
-            return listed
+            return found
         listed, retry_failed = found, None  # what failed was tried again in the first round
 
 

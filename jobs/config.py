@@ -277,7 +277,8 @@ def _section(name: str, values: Any, where: str) -> Any:
         first = error.errors()[0]
         key = ".".join([name, *(str(part) for part in first["loc"][:1])])
         said = re.sub(r"^(Value error, |Input )", "", first["msg"])
-        raise UsageError(f"{where}: {key}: {said}, found {first['input']!r}"[:400]) from error
+        found = f", found {first['input']!r}" if first["loc"] else ""  # all of it may hold secrets
+        raise UsageError(f"{where}: {key}: {said}{found}"[:400]) from error
     for key in known:
         value = getattr(section, key)
         if isinstance(value, float) and not math.isfinite(value):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reelscript.jobs.blocked import Blocked
-from reelscript.jobs.measure import chain_of
+from reelscript.jobs.measure import NO_SETTINGS, chain_of
 from reelscript.jobs.runner import Runner, only
 from reelscript.pipeline.decide import Decision, with_encode_failures
 from reelscript.pipeline.ledger import Ledger, Row
@@ -36,8 +36,10 @@ def encode(
     ledger: Ledger,
     runner: Runner,
     retry_failed: str | None = None,
-) -> tuple[Decision, dict[str, dict[str, float]]]:
+) -> tuple[Decision, dict[str, dict[str, float]], Blocked]:
     """Returns the decision with every kept video encoded or failed, and CPU seconds by video.
+
+    And what is blocked: sources that were let go and cannot be fetched again for now.
 
     Args:
         decision: what is kept.
@@ -45,9 +47,6 @@ def encode(
         ledger: of encoding.
         runner: runs the stages.
         retry_failed: "all" or a reason: what failed (for it) is encoded again.
-
-    Raises:
-        SitesBlocked: a source that was let go cannot be fetched again for now.
     """
     chosen = Videos.of(_chosen(decision, runner.workspace))
     chain = chain_of(stages[1:])
@@ -60,13 +59,14 @@ def encode(
         if video.source_sha256 != measured[video.video_id]:
             video = video.ended("failed", "acquire", "changed", CHANGED)
             video = dataclasses.replace(video, source_sha256=measured[video.video_id])
-        row = Row(chain, video, only(cpu_s, [stage.name for stage in stages[1:]]))
+        of = chain
+        if blocked.takes(video):
+            of, video = NO_SETTINGS, dataclasses.replace(video, reason="pending")
+        row = Row(of, video, only(cpu_s, [stage.name for stage in stages[1:]]))
         ledger.add(row)
         ended[video.video_id] = Encoded.of(row)
-        blocked.takes(video)
     ledger.flush()
-    blocked.raise_if_any()
-    return _settled(decision, ended)
+    return *_settled(decision, ended), blocked
 
 
 class Encoded(NamedTuple):

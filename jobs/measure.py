@@ -112,16 +112,21 @@ def forget_changed(videos: Videos, ledger: Ledger) -> None:
         ledger.add(Row(NO_SETTINGS, video))
 
 
-def forget_playlists(
-    listed: Videos, stages: Sequence[Stage], ledger: Ledger, workspace: Workspace
+def ask_playlists_again(
+    listed: Videos, stages: Sequence[Stage], ledger: Ledger, workspace: Workspace, every: bool
 ) -> None:
-    """Lets the playlists among the sources be asked again."""
+    """Lets the playlists among the sources be asked again: all, or those of which the list is lost.
+
+    What they were found to hold stays known, so that no source is lost if they cannot be asked.
+    """
     rows = ledger.latest(("reason",))
     ids = rows.filter(pc.fill_null(pc.equal(rows["reason"], PLAYLIST), False))["video_id"]
     acquire = next(stage for stage in stages if stage.name == "acquire")
     for video in listed.where(pc.is_in(listed.column("video_id"), ids.combine_chunks())):
-        workspace.unremember(acquire.name, acquire.key(video))
-        ledger.add(Row(NO_SETTINGS, video))
+        key = acquire.key(video)
+        if every or workspace.remembered(PLAYLIST, key) is None:
+            workspace.unremember(acquire.name, key)
+            ledger.add(Row(NO_SETTINGS, video))
     ledger.flush()
 
 

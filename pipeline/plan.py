@@ -38,7 +38,7 @@ class Planned:
     video_id: str
     split: str
     bytes: int
-    digest: str  # members_digest of its mp4, json and txt
+    digest: str  # members_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,12 @@ class ShardPlan:
     kept: bool
 
 
-def members_digest(mp4_sha256: str, json_sha256: str, txt_sha256: str) -> str:
+def members_digest(
+    mp4_sha256: str, json_sha256: str, txt_sha256: str, frames_sha256: str | None = None
+) -> str:
     """Returns the digest of a sample's contents, from the sha256 (hex) of each of its members."""
-    return hashlib.sha256(f"{mp4_sha256} {json_sha256} {txt_sha256}".encode()).hexdigest()
+    all_sha256 = (mp4_sha256, json_sha256, txt_sha256, frames_sha256)
+    return hashlib.sha256(" ".join(filter(None, all_sha256)).encode()).hexdigest()
 
 
 def previous_shards(rows: Iterable[Mapping[str, Any]]) -> list[PreviousShard]:
@@ -71,10 +74,15 @@ def previous_shards(rows: Iterable[Mapping[str, Any]]) -> list[PreviousShard]:
     shards = []
     for name, group in groupby(in_order, key=lambda row: str(row["shard"])):
         held = list(group)
-        digests = (members_digest(r["mp4_sha256"], r["json_sha256"], r["txt_sha256"]) for r in held)
-        samples = tuple((str(r["key"]), digest) for r, digest in zip(held, digests, strict=True))
+        samples = tuple((str(row["key"]), _digest_of(row)) for row in held)
         shards.append(PreviousShard(name, str(held[0]["split"]), samples))
     return shards
+
+
+def _digest_of(row: Mapping[str, Any]) -> str:
+    """Returns the members_digest of a row; those of older releases say nothing of frames."""
+    named = (row["mp4_sha256"], row["json_sha256"], row["txt_sha256"])
+    return members_digest(*named, row.get("frames_sha256"))
 
 
 def plan_shards(

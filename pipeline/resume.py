@@ -25,8 +25,8 @@ SAME = (
 """What facts depend on of all that the list says; a new title measures nothing again."""
 NEEDED = (*SAME, "chain", "outcome", "reason")
 ALL = "all"
-OF_THE_MOMENT = ("changed", "damaged_artefact", BLOCKED)
-"""What a source failed for that is not true of it any more the next time."""
+OF_THE_MOMENT = ("changed", "damaged_artefact", BLOCKED, "needs_yt_dlp", "needs_javascript")
+"""What a source failed for that may not be true of it any more the next time, or never was."""
 OUTCOME = ("outcome", "stage", "reason", "detail")
 SITE_SAYS = {"title": "site_title", "channel": "site_channel", "license": "site_license"}
 """What the site says counts where the list says nothing."""

@@ -101,6 +101,11 @@ class Stage(ABC):
         """What one running copy occupies."""
         return Resources()
 
+    @property
+    def patience_s(self) -> float:
+        """Seconds that it may spend waiting for others, beside what it may take itself."""
+        return 0.0
+
     def settings(self) -> dict[str, Any]:
         """Returns the settings that stored results depend on."""
         fields = [f for f in dataclasses.fields(self) if "role" not in f.metadata]  # type: ignore[arg-type]

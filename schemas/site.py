@@ -22,14 +22,12 @@ class Subtitles:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One page of a site.
+    """What a site says of a video.
 
     Attributes:
         info: what it says, as JSON text.
         subtitles: None where it has none in the languages asked for.
-        entries: addresses of the videos in a list; None where it is a video.
     """
 
     info: str = "{}"
     subtitles: Subtitles | None = None
-    entries: list[str] | None = None

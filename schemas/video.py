@@ -64,7 +64,7 @@ class Video:
     site_license: str | None = None
     site_facts: str | None = None  # JSON: upload_date, categories, tags, extractor, id
     site: str | None = None  # digest of schemas.site.Site: all that the site says and has
-    playlist_videos: int | None = None  # where it is no video but a list of them
+    playlist_videos: int | None = None  # where it is no video but a list of so many
 
     # probe
     duration_s: Seconds | None = None

@@ -29,9 +29,11 @@ from reelscript.transforms.align import Align
 from reelscript.transforms.caption_formats import MAX_BYTES
 from reelscript.transforms.caption_timing import NEAR_S, fit
 from reelscript.transforms.captions import MAX_LOCATION_CHARS, Captions
+from reelscript.transforms.download import Limits
 from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.recogniser import Decoded
 from reelscript.transforms.transcribe import Transcribe
+from reelscript.transforms.web import Web
 from tests.test_captions import vtt
 
 # Whether they belong to what is heard.
@@ -199,13 +201,13 @@ def test_captions_that_could_not_be_fetched_are_fetched_the_next_time(
 def test_captions_hold_a_worker_for_a_minute_at_most(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Acquire] = []
+    asked: list[Limits] = []
 
-    def fetch_file(self: Acquire, *_: object) -> NoReturn:
-        asked.append(self)
+    def fetch_file(_url: str, _target: Path, web: Web) -> NoReturn:
+        asked.append(web.limits)
         raise StageError("timed_out", "busy")
 
-    monkeypatch.setattr(Acquire, "fetch_file", fetch_file)
+    monkeypatch.setattr("reelscript.transforms.captions.fetch_file", fetch_file)
     video = heard(workspace, captions_location="https://x.org/v.vtt")
     captioned(workspace, video)
     captioned(workspace, video, Captions(fetching=Acquire(total_s=5, retries=0)))

@@ -9,30 +9,29 @@ import pytest
 
 from reelscript.jobs.blocked import Blocked
 from reelscript.jobs.sources.listing import list_sources
-from reelscript.jobs.sources.playlists import COLUMNS, with_playlists
+from reelscript.jobs.sources.playlists import MOST_DEPTH, known_playlists, with_playlists
 from reelscript.pipeline.errors import SitesBlocked
-from reelscript.pipeline.ledger import Ledger, Row
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
-from reelscript.schemas.site import Site
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import Videos
+from reelscript.transforms.acquire import Acquire
 
 LIST = "https://example.org/list"
 CHANNEL = "https://example.org/@channel"
 
 
-def videos_of(tmp_path: Path, lists: dict[str, list[str]], *listed: str) -> Videos:
+def videos_of(
+    tmp_path: Path, lists: dict[str, list[str]], *listed: str, most: int = 1000
+) -> Videos:
     """Returns the sources, after acquire has found out what some of them stand for."""
     workspace = Workspace(Store(f"memory://{uuid.uuid4().hex}"), tmp_path)
-    with Ledger(workspace.store) as ledger:
-        for n, (url, entries) in enumerate(lists.items()):
-            there = {"site": workspace.put_record(Site(entries=entries)), "playlist_videos": 2}
-            video = Video(video_id=f"l{n}", url=url, location=url, **there)
-            ledger.add(Row("now", video.ended("rejected", "acquire", "playlist")))
+    for url, entries in lists.items():
+        key = Acquire().key(Video(video_id="l", url=url, location=url))
+        workspace.remember("playlist", key, {"of": url, "entries": entries})
     (tmp_path / "list.csv").write_text("url,id\n" + "".join(f"{row}\n" for row in listed))
     sources = list_sources(str(tmp_path / "list.csv"), tmp_path)
-    return with_playlists(sources, Ledger(workspace.store).latest(COLUMNS), workspace)
+    return with_playlists(sources, known_playlists(workspace.store), most)
 
 
 def test_playlists_stand_for_their_videos_behind_the_list(tmp_path: Path) -> None:
@@ -46,10 +45,31 @@ def test_playlists_stand_for_their_videos_behind_the_list(tmp_path: Path) -> Non
 
 def test_playlists_give_no_second_row_to_a_source(tmp_path: Path) -> None:
     entries = ["HTTPS://EXAMPLE.ORG:443/a.mp4#t=3", "https://youtu.be/abcdefghijk"]
-    twice = [*entries, *entries]
-    listed = (f"{LIST},", "https://example.org/a.mp4,mine")
-    found = videos_of(tmp_path, {LIST: twice}, *listed)
-    assert [v.video_id for v in found][1:] == ["mine", "yt_abcdefghijk"]
+    same = "https://www.youtube.com/watch?v=abcdefghijk&t=10s"
+    other = "https://www.youtube.com/watch?v=kjihgfedcba"
+    listed = (f"{LIST},", "https://example.org/a.mp4,mine", "https://youtu.be/kjihgfedcba,")
+    found = videos_of(tmp_path, {LIST: [*entries, same, other, *entries]}, *listed)
+    assert [v.video_id for v in found][1:] == ["mine", "yt_kjihgfedcba", "yt_abcdefghijk"]
+
+
+def test_playlists_that_lead_on_and_on_end(tmp_path: Path) -> None:
+    """A feed of one feed, of one feed, ...: as deep as a channel may be, and no deeper."""
+    chain = {f"{LIST}/{n}": [f"{LIST}/{n + 1}"] for n in range(50)}
+    found = videos_of(tmp_path, chain, f"{LIST}/0,")
+    assert [v.location for v in found] == [f"{LIST}/{n}" for n in range(MOST_DEPTH + 1)]
+
+
+def test_playlists_stand_for_so_many_videos_and_no_more(tmp_path: Path) -> None:
+    lists = {f"{LIST}/{a}": [f"{LIST}/{a}{b}" for b in "0123456789"] for a in ["0", "00", "01"]}
+    found = videos_of(tmp_path, lists, f"{LIST}/0,", most=15)
+    assert len(found) == 1 + 15
+
+
+def test_playlists_whose_record_is_damaged_are_none(tmp_path: Path) -> None:
+    store = Store(f"memory://{uuid.uuid4().hex}")
+    store.put("results/playlist/ab/abcd.json", b"{")
+    store.put("results/playlist/ab/abce.json", b"[]")
+    assert known_playlists(store) == {}
 
 
 def test_playlists_may_hold_playlists(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +31,45 @@ def web() -> Iterator[HostileWeb]:
         for path in EXAMPLES.glob("*.mp4"):
             found.files[path.name] = path.read_bytes()
         yield found
+
+
+class Feed:
+    """A server of the demo videos with a feed of some of them; None: it answers 404."""
+
+    def __init__(self, *held: str) -> None:
+        self.held: list[str] | None = list(held)
+        feed = self
+
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                if self.path != "/feed":
+                    super().do_GET()
+                    return
+                items = "".join(
+                    f"<item><title>x</title><link>{feed.url}/{name}</link></item>"
+                    for name in feed.held or ()
+                )
+                said = f'<rss version="2.0"><channel><title>t</title>{items}</channel></rss>'
+                self.send_response(200 if feed.held is not None else 404)
+                self.send_header("Content-Type", "application/rss+xml")
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said.encode())
+
+        handler = functools.partial(Handler, directory=str(EXAMPLES))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Feed:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 def told_of_garden() -> bytes:
@@ -78,11 +121,34 @@ def test_build_of_a_feed_measures_its_videos_behind_the_list(
             ("rejected", "undecodable"),
             ("rejected", "no_audio"),
         ]
-    asked = len(web.asked)
+    assert len(web.asked) <= 2 * 3 + 1
     web.asked.clear()
-    assert asked <= 2 * 3 + 1
     build(listed, out=out, settings=SETTINGS, workers=1, retry_failed="playlist")
     assert {a.path.partition("?")[0] for a in web.asked} == {"/rss/x"}
+
+
+def test_build_keeps_what_a_feed_held_and_adds_what_is_new(tmp_path: Path) -> None:
+    """Asked again, in vain, or not at all: no source vanishes, and the order stays."""
+    with Feed("silent.mp4", "broken.mp4") as feed:
+        out, address = tmp_path / "corpus", f"{feed.url}/feed"
+
+        def names(**options: Any) -> list[str]:
+            build(address, out=out, settings=SETTINGS, workers=1, **options)
+            return [r["url"].rpartition("/")[2] for r in rows(out, "videos")]
+
+        first = ["feed", "silent.mp4", "broken.mp4"]
+        assert names() == first
+        feed.held = ["garden.mp4", "silent.mp4"]
+        assert names(limit=1) == first
+        for options in ({"retry_failed": "playlist"}, {}, {"publish_only": True}):
+            assert names(**options) == [*first, "garden.mp4"]
+        feed.held = None
+        assert names(retry_failed="playlist") == [*first, "garden.mp4"]
+        records = Path(f"{out}.work/results/playlist")
+        for record in records.rglob("*.json"):
+            record.write_bytes(b"{")
+        feed.held = ["silent.mp4"]
+        assert names() == ["feed", "silent.mp4"]
 
 
 def test_build_goes_on_where_a_site_blocked_it(
@@ -133,3 +199,7 @@ def test_build_hears_first_and_fetches_only_what_passes(web: HostileWeb, tmp_pat
     (row,) = rows(out, "videos")
     assert row["outcome"] == "kept"
     assert web.times("/ok/seen0") == 1
+    web.files.clear()
+    build(web.at("/ok/apart.m3u8"), out=out, settings=[*SETTINGS, *settings[-1:]], workers=1)
+    build(web.at("/ok/apart.m3u8"), out=out, settings=settings, workers=1)
+    assert [r["outcome"] for r in rows(out, "videos")] == ["kept"]

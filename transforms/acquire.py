@@ -24,8 +24,8 @@ from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.site import Site, Subtitles
 from reelscript.schemas.text import canonical_json, digest, one_line
 from reelscript.schemas.video import Seconds, Video
-from reelscript.transforms.asking import site_options_of, web_of
-from reelscript.transforms.fetch import Through, fetch, stated_bytes
+from reelscript.transforms.asking import refuse_secrets, site_options_of, web_of
+from reelscript.transforms.fetch import TURN_S, Through, fetch, stated_bytes
 from reelscript.transforms.local_file import file_signature, lies_below, read_in_place
 from reelscript.transforms.site_facts import site_facts
 from reelscript.transforms.sites.video import SitePlaylist, SiteVideo
@@ -131,8 +131,7 @@ class Acquire(Stage):
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise ValueError(f"acquire.allow_addresses: {error}") from None
-        if self.proxy and "@" in self.proxy and "$" not in self.proxy:
-            raise ValueError("acquire.proxy: put one with a password in a variable: $MY_PROXY")
+        refuse_secrets(self.proxy, self.extractor_args)
 
     def key(self, video: Video) -> str:
         """Returns what the result is remembered under: see the top of this file."""
@@ -155,25 +154,32 @@ class Acquire(Stage):
     def judge(self, video: Video) -> None:
         """Raises Reject for a playlist, StageError for what may not be had (any more)."""
         size = video.source_bytes or 0
-        if video.playlist_videos is not None:
-            raise Reject(PLAYLIST, videos=video.playlist_videos)
+        if (count := video.playlist_videos) is not None:
+            cut = {"most": self.max_playlist_videos} if count >= self.max_playlist_videos else {}
+            raise Reject(PLAYLIST, videos=count, **cut)
         if video.media is not None and size > self.max_bytes:
             raise StageError("too_large", f"{video.url}: {size} bytes, at most {self.max_bytes}")
-        self._check_root(video)
+        self.check_root(video.location)
 
-    def _check_root(self, video: Video) -> None:
-        if self.local_roots is None or scheme_of(video.location) is not None:
+    def check_root(self, location: str) -> None:
+        """Raises StageError where a local file lies outside of `local_roots`."""
+        if self.local_roots is None or scheme_of(location) is not None:
             return
-        if not lies_below(video.location, self.local_roots):
-            name = printable_address(os.path.basename(video.location))
+        if not lies_below(location, self.local_roots):
+            name = printable_address(os.path.basename(location))
             raise StageError("outside_roots", f"{name} lies in none of acquire.local_roots")
+
+    @property
+    def patience_s(self) -> float:
+        """What a source may wait for its turn, and then take."""
+        return TURN_S + self.total_s
 
     @contextmanager
     def open(self) -> Iterator[Live]:
         """Yields the live function."""
 
         def live(video: Video, workspace: Workspace) -> Video:
-            self._check_root(video)
+            self.check_root(video.location)
             if scheme_of(video.location) is None:
                 return replace(video, **read_in_place(video.location))
             return replace(video, **self._fetch(video, workspace))
@@ -191,14 +197,14 @@ class Acquire(Stage):
         try:
             found = fetch(video.location, folder, web, options, self.through)
         except StageError:
-            known = workspace.remembered(PLAYLIST, key)
-            if known is None:
+            if not (known := entries_of(workspace, key)):
                 raise
-            return known  # asked again in vain: it stays as it was
+            return {"playlist_videos": len(known)}  # asked again in vain: it stays as it was
         if isinstance(found, SitePlaylist):
-            facts = _facts_of_playlist(found, workspace)
-            workspace.remember(PLAYLIST, key, facts)
-            return facts
+            new = [entry.url for entry in found.entries]
+            entries = list(dict.fromkeys([*entries_of(workspace, key), *new]))
+            workspace.remember(PLAYLIST, key, {"of": video.location, "entries": entries})
+            return {"playlist_videos": len(entries), "retrieved_at": _now()}
         try:
             if video.media not in (None, found.sha256):
                 workspace.unremember(self.name, key)  # so that it is measured anew
@@ -217,7 +223,7 @@ class Acquire(Stage):
             "source_sha256": found.sha256,
             "source_bytes": found.size_bytes,
             "media": found.sha256,
-            "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "retrieved_at": _now(),
             "site_title": facts.title or one_line(last_part(video.location)) or None,
             "site_channel": facts.channel,
             "site_license": facts.license,
@@ -278,11 +284,11 @@ def _stored(found: SiteVideo, workspace: Workspace) -> str:
     return workspace.put_record(Site(canonical_json(found.info).decode(), subtitles))
 
 
-def _facts_of_playlist(found: SitePlaylist, workspace: Workspace) -> dict[str, Any]:
-    urls = [entry.url for entry in found.entries]
-    return {
-        "site": workspace.put_record(Site(entries=urls)),
-        "playlist_videos": len(urls),
-        "site_title": one_line(found.title or "") or None,
-        "retrieved_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def entries_of(workspace: Workspace, key: str) -> list[str]:
+    """Returns the addresses that a playlist has been found to hold; none where it is none."""
+    known = workspace.remembered(PLAYLIST, key)
+    return list(known["entries"]) if known else []
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

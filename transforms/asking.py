@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from reelscript.transforms.acquire import Acquire
 
 SECRET = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+_NAMES = r"\$[A-Za-z_]\w*(?::\$[A-Za-z_]\w*)?"
+_PROXY = re.compile(rf"\$[A-Za-z_]\w*|(?:[A-Za-z0-9+]+://)?(?:{_NAMES}@)?[^@\s$]+")
+_SECRET_ARG = re.compile(
+    r"(\w*(?:token|visitor_data|data_sync_id|password)\w*)=([^;]*)", re.IGNORECASE
+)
+_ONLY_NAMES = re.compile(r"(?:(?:[\w.]+\+)?\$[A-Za-z_]\w*)(?:,(?:[\w.]+\+)?\$[A-Za-z_]\w*)*")
 
 
 def web_of(asked: Acquire, scratch: Path) -> Web:
@@ -73,6 +79,19 @@ def user_agent(asked: Acquire) -> str:
     return f"reelscript/{metadata.version('reelscript')}{contact}"
 
 
+def refuse_secrets(proxy: str | None, extractor_args: tuple[str, ...]) -> None:
+    """Raises ValueError where settings, which are published, hold what is nobody's business."""
+    if proxy is not None and not _PROXY.fullmatch(proxy):
+        raise ValueError(
+            "acquire.proxy: name variables in place of user and password: http://$USER:$PASS@host:1"
+        )
+    for name, value in _SECRET_ARG.findall(";".join(extractor_args)):
+        if not _ONLY_NAMES.fullmatch(value):
+            raise ValueError(
+                f"acquire.extractor_args: name a variable in place of what {name} is: {name}=$NAME"
+            )
+
+
 def with_secrets(text: str) -> str:
     """Returns a setting with `$NAME` replaced by that environment variable.
 
@@ -99,9 +118,13 @@ def _shared_folder() -> Path:
         UsageError: somebody else has taken its name.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    root, name = Path(runtime or tempfile.gettempdir()), f"reelscript-{os.getuid()}"
-    folder = (root if root.is_dir() else Path(tempfile.gettempdir())) / name
-    folder.mkdir(mode=0o700, exist_ok=True)
+    name = f"reelscript-{os.getuid()}"
+    folder = Path(runtime or tempfile.gettempdir()) / name
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / name
+        folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise UsageError(f"{folder} is somebody else's: set XDG_RUNTIME_DIR to a folder of yours")

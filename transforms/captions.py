@@ -28,9 +28,11 @@ from reelscript.schemas.text import one_line
 from reelscript.schemas.transcript import Transcript, Voice, Word
 from reelscript.schemas.video import Seconds, Video
 from reelscript.transforms.acquire import Acquire
+from reelscript.transforms.asking import web_of
 from reelscript.transforms.caption_cleaning import Cleaned, cleaned
 from reelscript.transforms.caption_formats import MAX_BYTES, cues_of
 from reelscript.transforms.caption_timing import fit, timed_words, until
+from reelscript.transforms.fetch import fetch_file
 from reelscript.transforms.language import (
     SAME,
     UNKNOWN,
@@ -122,6 +124,7 @@ class Captions(Stage):
         if len(location) > MAX_LOCATION_CHARS:
             raise StageError("bad_address", f"more than {MAX_LOCATION_CHARS} characters")
         if scheme_of(location) is None:
+            self.fetching.check_root(location)
             return read_file(location, video.captions_signature), None
         part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
         try:
@@ -130,9 +133,8 @@ class Captions(Stage):
                 max_bytes=MAX_BYTES,
                 total_s=min(FETCH_S, self.fetching.total_s),
                 retries=min(1, self.fetching.retries),
-                through="direct",
             )
-            fetching.fetch_file(location, part, workspace)
+            fetch_file(location, part, web_of(fetching, workspace.scratch))
             return part.read_bytes(), None
         finally:
             part.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ from reelscript.transforms.urls import (
 from reelscript.transforms.web import Web
 
 Through: TypeAlias = Literal["auto", "direct", "yt-dlp"]
-TURN_S = 3600.0  # longest wait for one's turn at a site; a stage may last two hours
+TURN_S = 24 * 3600.0  # longest wait for one's turn at a site
 PAGES = frozenset(
     {"text/html", "text/xml", "application/xhtml+xml", "application/xml", "application/rss+xml"}
     | {"application/atom+xml", "application/dash+xml", "application/vnd.apple.mpegurl"}
@@ -74,6 +74,20 @@ def fetch(
             target.unlink()
             return _from_site(url, folder, web, options, "a page, no file")
         return SiteVideo(target, fetched.sha256, fetched.size_bytes)
+
+
+def fetch_file(url: str, target: Path, web: Web) -> None:
+    """Stores what is at a URL at `target`, whatever it is, without waiting for a video's turn.
+
+    Raises:
+        StageError: why it cannot be had.
+    """
+    _refuse_unfetchable(url)
+    with _gone_if_it_fails(target):
+        if scheme_of(url) in WEB_SCHEMES:
+            download(url, target, web)
+        else:
+            copy_object(url, target, web.limits)
 
 
 def fetch_sound(url: str, folder: Path, web: Web, options: SiteOptions) -> Path:

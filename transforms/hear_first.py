@@ -57,6 +57,11 @@ class HearFirst(Stage):
         """Returns the settings that facts and judgements depend on: those of speech."""
         return self.speech.all_settings()
 
+    @property
+    def patience_s(self) -> float:
+        """As that of acquire."""
+        return self.acquire.patience_s
+
     def key(self, video: Video) -> str:
         """Returns what the result is remembered under: settings, source, stated language."""
         source = self.acquire.key(video)
@@ -68,8 +73,11 @@ class HearFirst(Stage):
         with self.speech.open() as heard:
 
             def live(video: Video, workspace: Workspace) -> Video:
-                if not by_site(video.location, self.acquire.through):
+                acquire = self.acquire
+                if not by_site(video.location, acquire.through):
                     return video
+                if workspace.remembered(acquire.name, acquire.key(video)) is not None:
+                    return video  # it is here, or known not to be a video
                 folder = workspace.scratch_of(video)
                 try:
                     sound = fetch_sound(

@@ -13,11 +13,11 @@ MEDIA_SUFFIXES = frozenset(
 )
 """How the names of video files end."""
 OBJECT_STORES = frozenset(
-    {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "tos", "hf", "hdfs"}
-    | {"webhdfs", "memory"}
+    {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "tos", "hf", "memory"}
 )
 """The fsspec schemes that may stand in a list: storage that is asked for by name. Those that open
-an archive, run a program or wrap another scheme (`zip`, `ssh`, `reference`) are not among them."""
+an archive, run a program, wrap another scheme (`zip`, `ssh`, `reference`) or name a machine to be
+asked (`hdfs`, `webhdfs`) are not among them."""
 
 _SCHEME = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]+)://"

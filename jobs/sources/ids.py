@@ -73,8 +73,7 @@ class Listing:
         if scheme_of(address) is None:
             self._add_file(place, fault)
             return
-        tube = youtube_id(address)
-        computed = f"yt_{tube}" if tube else _hashed(canonical_url(address))
+        computed = id_of_url(address)
         url = published_url(address[:MAX_ADDRESS_CHARS])
         self._add(place, url, computed, computed, None, fault)
 
@@ -156,6 +155,12 @@ class Listing:
             number = self._numbers[video_id] = self._numbers.get(video_id, 0) + 1
             if (numbered := f"{video_id}_{mark}{number}") not in self._ids:
                 return numbered
+
+
+def id_of_url(url: str) -> str:
+    """Returns the id that a source at a URL has, unless the list gives it another."""
+    tube = youtube_id(url)
+    return f"yt_{tube}" if tube else _hashed(canonical_url(url))
 
 
 def _fault(address: str) -> tuple[str, str] | None:

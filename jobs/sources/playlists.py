@@ -1,65 +1,81 @@
 """The videos that playlists, channels and feeds among the sources stand for, as sources too.
 
-Whether a page is a playlist is known once it was asked for. So `acquire` finds out, keeps the list,
-and rejects the page itself (`playlist`: its row tells how many videos it has). The list then
+Whether a page is a playlist is known once it was asked for. So `acquire` finds out, remembers what
+the list holds, and rejects the page itself (`playlist`: its row tells how many). What it holds then
 becomes rows of its own, behind those of the source list, which the same build goes on to measure.
-A playlist is asked once: what is added to it later is found with `--retry-failed playlist`.
+A playlist is asked once, and with `--retry-failed playlist` again: what is new goes behind what was
+there, and what is gone from it stays a source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from reelscript.jobs.sources.ids import Listing
+from reelscript.jobs.sources.ids import Listing, id_of_url
 from reelscript.jobs.sources.lists import Row
 from reelscript.jobs.sources.places import Place
-from reelscript.pipeline.workspace import Workspace
-from reelscript.schemas.site import Site
+from reelscript.pipeline.store import Store
 from reelscript.schemas.videos import Videos
-from reelscript.transforms.urls import canonical_url, scheme_of
+from reelscript.transforms.acquire import PLAYLIST
+from reelscript.transforms.urls import scheme_of
 
-COLUMNS = ("location", "playlist_videos", "site")
-"""What must be known of the ledger's rows."""
-MOST_ROUNDS = 4  # a channel, its tabs, a playlist in one of them, its videos
+MOST_DEPTH = 4  # a channel, its tabs, a playlist in one of them, its videos
+
+Playlists = Mapping[str, Sequence[str]]
+"""Id of an address, as the listing computes it -> addresses of what the playlist there holds."""
 
 
-def with_playlists(listed: Videos, known: pa.Table, workspace: Workspace) -> Videos:
+def known_playlists(work: Store) -> Playlists:
+    """Returns what acquire has found to be playlists, in any build with this work folder."""
+    found: dict[str, Sequence[str]] = {}
+    for name in work.names(f"results/{PLAYLIST}"):
+        with suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # damaged: asked anew
+            record = json.loads(work.get(name))
+            found[id_of_url(record["of"])] = [str(url) for url in record["entries"]]
+    return found
+
+
+def with_playlists(listed: Videos, known: Playlists, most_videos: int) -> Videos:
     """Returns the sources, and behind them what those of them stand for that are playlists.
 
-    A video that is a source already, by its canonical URL, gets no row of its own.
+    A video that is a source already gets no row of its own. The result follows from the arguments
+    alone: the same list and the same playlists give the same rows in the same order.
 
     Args:
-        listed: the sources.
-        known: `Ledger.latest(COLUMNS)`.
-        workspace: where the lists lie.
+        listed: the sources of the list, none that came from playlists.
+        known: which of them are playlists.
+        most_videos: that one of them stands for, playlists in playlists included.
     """
-    found = known.filter(pc.is_valid(known["playlist_videos"]))
-    if not len(found):
+    if not known:
         return listed
-    lists = dict(zip(found["location"].to_pylist(), found["site"].to_pylist(), strict=True))
-    for _ in range(MOST_ROUNDS):
-        more = _entries(listed, lists, workspace)
-        if not len(more):
-            break
-        listed = Videos(pa.concat_tables([listed.table, more.table.cast(listed.table.schema)]))
-    return listed
-
-
-def _entries(listed: Videos, lists: dict[str, str], workspace: Workspace) -> Videos:
-    """Returns the new sources that the lists of listed playlists hold."""
-    locations = listed.column("location").to_pylist()
-    seen = {canonical_url(at) for at in locations if scheme_of(at) is not None}
+    locations = [at for at in listed.column("location").to_pylist() if scheme_of(at) is not None]
+    seen = {id_of_url(at) for at in locations}
     listing = Listing(before=listed)
-    for url in _urls((lists[at] for at in locations if at in lists), workspace):
-        if (same := canonical_url(url)) not in seen:
-            seen.add(same)
-            listing.add(Place(Row(0, url), url))
-    return listing.videos()
+    for root in locations:
+        if id_of_url(root) in known:
+            for url in _new_ones(root, known, most_videos, seen):
+                listing.add(Place(Row(0, url), url))
+    if not len(listing):
+        return listed
+    more = listing.videos().table.cast(listed.table.schema)
+    return Videos(pa.concat_tables([listed.table, more]))
 
 
-def _urls(digests: Iterator[str], workspace: Workspace) -> Iterator[str]:
-    for digest in dict.fromkeys(digests):
-        yield from workspace.get_record(Site, digest).entries or ()
+def _new_ones(root: str, known: Playlists, most_videos: int, seen: set[str]) -> Iterator[str]:
+    """Yields what a playlist stands for, the nearest first, and notes it as seen."""
+    level, count = [root], 0
+    for _ in range(MOST_DEPTH):
+        entries = [url for at in level for url in known.get(id_of_url(at), ())]
+        level = []
+        for url in entries:
+            if count == most_videos:
+                return
+            if (same := id_of_url(url)) not in seen:
+                seen.add(same)
+                level.append(url)
+                count += 1
+                yield url

@@ -8,8 +8,8 @@ machine may make any video slow.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -41,6 +41,7 @@ class Limits:
         cpu_per_media_s: CPU-seconds more for each second of video.
         wall_base_s: seconds for any video: more than `acquire` may take to fetch one (an hour).
         wall_per_media_s: seconds more for each second of video.
+        patience_s: seconds more for stages that wait for others, by name.
         poll_s: how often workers are looked at.
 
     Raises:
@@ -52,6 +53,7 @@ class Limits:
     cpu_per_media_s: float = 30.0
     wall_base_s: float = 7200.0
     wall_per_media_s: float = 60.0
+    patience_s: Mapping[str, float] = field(default_factory=dict)
     poll_s: float = 0.5
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ A worker that dies takes nobody with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -84,7 +85,9 @@ class LocalEngine:
         memory_bytes = self.limits.memory_bytes or share_of_memory(workers)
         crew = Crew(self.store, self.scratch, [c for _, c in chains], self.counts, memory_bytes)
         kinds = [kind for kind, _ in chains]
-        supervisor = Supervisor(crew, kinds, 2 * workers, self.limits, listener, gate)
+        patience_s = {stage.name: stage.patience_s for stage in stages}
+        limits = replace(self.limits, patience_s=patience_s)
+        supervisor = Supervisor(crew, kinds, 2 * workers, limits, listener, gate)
         try:
             yield from supervisor.run(iter(videos))
         finally:

@@ -188,7 +188,8 @@ class Supervisor:
             if w.opening == STARTING and w.wall_s < START_S:
                 continue
             duration_s = w.video.duration_s if w.video is not None else None
-            stop = self._limits.exceeded(used, w.wall_s, w.memory_bytes, duration_s)
+            wall_s = w.wall_s - self._limits.patience_s.get(w.stage or "", 0.0)
+            stop = self._limits.exceeded(used, wall_s, w.memory_bytes, duration_s)
             if stop is not None:
                 reason, measured = stop
                 w.stopped = Death(measured, reason, w.alone)
