@@ -7,13 +7,14 @@ import difflib
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from reelscript.jobs import cli_networks
+from reelscript.jobs.command_line import same_command
 from reelscript.pipeline.errors import DataError, ReelscriptError, SitesBlocked, UsageError
 from reelscript.schemas.text import one_line
 
@@ -24,8 +25,6 @@ DATA_WRONG, USAGE, TOO_MANY_FAILED, BLOCKED, INTERRUPTED = 1, 2, 3, 4, 130
 LATER = (
     "audit",
     "sweep",
-    "pretrain",
-    "evaluate",
     "score",
     "remove",
     "export",
@@ -138,31 +137,9 @@ def build(what: tuple[str, ...], out: str, quiet: bool, dry_run: bool, **options
 
     progress = Progress(None if quiet else Console(stderr=True))
     options["publish_only"] = options.pop("publish")
-    built = run(*sources, out=out, progress=progress, command=_same_command(), **options)
+    built = run(*sources, out=out, progress=progress, command=same_command(), **options)
     _tell(built)
     raise SystemExit(built.exit_code)
-
-
-def _same_command() -> str:
-    """Returns the command line that goes on: without passwords, and retrying nothing."""
-    from reelscript.transforms.urls import published_url
-
-    context = click.get_current_context().find_root()
-    words = ["reelscript", *context.obj]
-    return shlex.join(one_line(published_url(word), 2000) for word in without_retry(words))
-
-
-def without_retry(words: Sequence[str]) -> list[str]:
-    """Returns the words of a command line without `--retry-failed` and its reason."""
-    kept: list[str] = []
-    reasons = iter(words)
-    for word in reasons:
-        if word == "--retry-failed":
-            following = next(reasons, "--")
-            kept += [following] if following.startswith("-") and following != "--" else []
-        elif not word.startswith("--retry-failed="):
-            kept.append(word)
-    return kept
 
 
 def _tell_estimate(
@@ -320,7 +297,7 @@ def demo(context: click.Context, out: str, in_browser: bool) -> None:
 
     tour.check_demo(out)
     click.echo(tour.WHAT_SHIPS)
-    built = tour.build_demo(out, Progress(Console(stderr=True)), _same_command())
+    built = tour.build_demo(out, Progress(Console(stderr=True)), same_command())
     _tell(built)
     click.echo(f"\n$ reelscript verify {shlex.quote(out)}")
     context.invoke(verify, folder=out)
@@ -331,80 +308,8 @@ def demo(context: click.Context, out: str, in_browser: bool) -> None:
     raise SystemExit(built.exit_code)
 
 
-@cli.command(epilog="Example: reelscript features TVTSv2_ViT_B_16.pth videos/ -o features.npz")
-@click.argument("checkpoint")
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
-@click.option(
-    "-o", "--out", required=True, metavar="FILE", help="The .npz or .parquet file to write."
-)
-@click.option(
-    "--preprocess",
-    type=click.Choice(["official", "clean"]),
-    help="How frames are resized and scaled.  [default: as the checkpoint was trained]",
-)
-@click.option(
-    "--model",
-    metavar="NAME",
-    help="Its configuration: b32, b16, h14, v1 or debug.  [default: found by its tensors]",
-)
-@click.option(
-    "--frames",
-    type=click.IntRange(1),
-    help="Frames taken of each video.  [default: as many as the model was made for]",
-)
-@click.option("--normalise", is_flag=True, help="Bring embeddings to a length of 1.")
-@click.option(
-    "--batch",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Videos that go through the network together.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--precision",
-    default="float32",
-    show_default=True,
-    help="float32, or on a GPU bfloat16.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes that decode.  [default: one a core]"
-)
-@click.option(
-    "--max-failed",
-    type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
-    help="Largest share of failed videos; above it exit code 3.",
-)
-@click.option(
-    "--allow-address",
-    "allow_addresses",
-    multiple=True,
-    metavar="NETWORK",
-    help="A network, such as 10.0.0.0/8, that may be asked beside the public internet.",
-)
-@click.option("--quiet", is_flag=True, help="No progress.")
-def features(
-    checkpoint: str, videos: tuple[str, ...], out: str, max_failed: float, quiet: bool, **asked: Any
-) -> None:
-    """Embed videos with a TVTSv2 checkpoint: one vector each, into a file.
-
-    VIDEO is a file, folder, glob or URL, or a list of them. A vector is made of the middle frames
-    of equal parts of the whole video (12, unless the model or --frames says otherwise). Videos
-    that fail are rows with a reason. After an interruption the same command goes on.
-    """
-    from rich.console import Console
-
-    from reelscript.jobs.features.features import features as run
-    from reelscript.jobs.features.summary import summary
-    from reelscript.jobs.progress import Progress
-
-    progress = Progress(None if quiet else Console(stderr=True))
-    made = run(checkpoint, *videos, out=out, progress=progress, command=_same_command(), **asked)
-    click.echo(summary(made, out))
-    if made.failed_share > max_failed:
-        raise SystemExit(TOO_MANY_FAILED)
+for command in (cli_networks.evaluate, cli_networks.features, cli_networks.pretrain):
+    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,7 +8,10 @@ import reelscript
 from reelscript.jobs import cli
 
 HEAVY = ("torch", "faster_whisper", "ctranslate2", "pyarrow", "av", "httpx", "pydantic", "numpy")
-VERBS = ("build", "demo", "status", "verify", "show", "features", "doctor")
+VERBS = (
+    *("build", "demo", "status", "verify", "show", "doctor"),
+    *("features", "pretrain", "evaluate"),
+)
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -79,7 +82,10 @@ def test_cli_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("bild", "did you mean 'build'?"),
         ("verfy", "did you mean 'verify'?"),
         ("pretrian", "did you mean 'pretrain'?"),
-        ("qqq", "there are build, demo, doctor, features, show, status, verify"),
+        (
+            "qqq",
+            "there are build, demo, doctor, evaluate, features, pretrain, show, status, verify",
+        ),
         ("\x1b[2J\nrm", "there is no verb '[2J rm'"),
     ],
 )

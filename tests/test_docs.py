@@ -32,7 +32,8 @@ SETTINGS = ROOT / "docs/settings.md"
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 )
-EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+OF_TRAINING = ("pretrain-debug.yaml", "tvtsv2-b16.yaml", "tvtsv2-h14.yaml")  # their tests load them
+EXAMPLES = sorted(p for p in (ROOT / "examples").glob("*.yaml") if p.name not in OF_TRAINING)
 CONFIG_ROOT = {f.name: f.default for f in dataclasses.fields(Config) if f.name not in SECTIONS}
 
 
@@ -182,7 +183,7 @@ def test_docs_command_lines_parse(page: Path) -> None:
 
 def test_docs_command_lines_are_found_and_wrong_ones_seen() -> None:
     readme = {line[0] for line in command_lines(ROOT / "README.md")}
-    assert readme == {"build", "demo", "status", "verify", "show", "features", "doctor"}
+    assert readme == set(cli.commands)
     assert "no verb" in (fault_of(["bild", "videos"]) or "")
     assert "--wurkers" in (fault_of(["build", "videos", "-o", "corpus", "--wurkers", "2"]) or "")
     assert "no setting quality.max_word" in (
