@@ -15,7 +15,7 @@ from rich.console import Console
 torch = pytest.importorskip("torch")
 
 from reelscript.jobs.evaluate import listed_videos  # noqa: E402
-from reelscript.jobs.evaluate.checkpoint import can_sort, weights_of  # noqa: E402
+from reelscript.jobs.evaluate.checkpoint import can_sort, refuse_seeing, weights_of  # noqa: E402
 from reelscript.jobs.evaluate.corpus_windows import held_out  # noqa: E402
 from reelscript.jobs.evaluate.evaluate import Evaluation, default_out, evaluate  # noqa: E402
 from reelscript.jobs.evaluate.listed_videos import Reading, embed_listed  # noqa: E402
@@ -182,6 +182,19 @@ def test_evaluate_a_released_checkpoint_has_no_sorting_head(
     assert "this checkpoint has no sorting head" in printed(made)
     with pytest.raises(UsageError, match=r"--blind .* has no sorting head"):
         evaluate(run, data=corpus, blind=path, workers=1)
+
+
+def test_evaluate_takes_no_run_for_blind_that_saw(tmp_path: Path) -> None:
+    weights = tmp_path / "run" / "checkpoints" / "step-00000001" / "model.safetensors"
+    refuse_seeing(weights)  # of no run
+    config = tmp_path / "run" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text("data: {frames: blank}\n")
+    refuse_seeing(weights)
+    for seeing in ("data: {frames: seen}\n", "data: {}\n", "seed: 1\n"):
+        config.write_text(seeing)
+        with pytest.raises(UsageError, match="expected blank"):
+            refuse_seeing(weights)
 
 
 # Which weights.

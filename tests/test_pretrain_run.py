@@ -11,16 +11,20 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from reelscript.jobs.pretrain import checkpoints
 from reelscript.jobs.pretrain.checkpoints import place_of, steps_of
+from reelscript.jobs.pretrain.config import PretrainConfig
 from reelscript.jobs.pretrain.loop import NotFinite
+from reelscript.jobs.pretrain.reader import Step, Steps
+from reelscript.jobs.pretrain.streams import Streams
 from reelscript.models.tvts import weights
 from reelscript.pipeline.errors import DataError, StorageError, UsageError
-from tests.pretrain_made import run, small
+from tests.pretrain_made import Windows, run, small
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -238,6 +242,40 @@ def test_tensorboard_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run(tmp_path / "run", small(logging={"every_steps": 2, "tensorboard": True}))
     assert [step for step, *_ in curve(tmp_path / "run")] == [2, 4, 6, 8]
     assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_tensorboard_gets_the_numbers_of_the_log(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path / "run", small(logging={"every_steps": 2, "tensorboard": True}))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    written = [(event.step, event.value) for event in events.Scalars("loss")]
+    told = [(step, pytest.approx(loss)) for step, loss, _ in curve(tmp_path / "run")]
+    assert written == told
+    assert [step for step, _ in written] == [2, 4, 6, 8]
+
+
+def test_blank_frames_show_nothing(tmp_path: Path) -> None:
+    """Two runs over windows that differ in their pixels alone end with the same weights."""
+    config = small(data={"frames": "blank"})
+
+    class Dark(Windows):
+        def step(self, numbers: list[int]) -> Step:
+            step = super().step(numbers)
+            step["frames"] = np.zeros_like(step["frames"])
+            return step
+
+    def dark(config: PretrainConfig, *_: Any) -> Streams:
+        return Streams(Steps(Dark(config.optimisation.batch)), None, lambda: Steps(Dark(2)))
+
+    one, two = (
+        run(tmp_path / name, config, **how).checkpoint / checkpoints.WEIGHTS
+        for name, how in (("one", {}), ("two", {"opened": dark}))
+    )
+    assert one.read_bytes() == two.read_bytes()
+    three = run(tmp_path / "three", small(), opened=dark).checkpoint / checkpoints.WEIGHTS
+    assert three.read_bytes() != two.read_bytes()
 
 
 def test_bfloat16_keeps_parameters_and_losses_in_float32(tmp_path: Path) -> None:

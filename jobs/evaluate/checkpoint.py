@@ -47,3 +47,19 @@ def can_sort(path: Path) -> bool:
     except WeightsError as error:
         raise DataError(one_line(str(error), 600)) from error
     return any("pred_model." in name or name.startswith("sorter.") for name in names)
+
+
+def refuse_seeing(weights: Path) -> None:
+    """Raises UsageError where weights are of a run that was trained with frames that show much.
+
+    Of a file that lies in no run, nobody knows.
+    """
+    from reelscript.jobs.config import read_yaml
+
+    config = weights.parent.parent.parent / "config.yaml"
+    if not config.is_file():
+        return
+    data = read_yaml(config).get("data")
+    if not isinstance(data, dict) or data.get("frames") != "blank":
+        run = one_line(str(config.parent), 200)
+        raise UsageError(f"--blind {run} was trained with data.frames: seen; expected blank")

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from reelscript.jobs.evaluate.checkpoint import can_sort, weights_of
+from reelscript.jobs.evaluate.checkpoint import can_sort, refuse_seeing, weights_of
 from reelscript.jobs.evaluate.class_list import read_classes
 from reelscript.jobs.evaluate.corpus_windows import held_out
 from reelscript.jobs.evaluate.listed import Classified, Found, classified, found
@@ -211,6 +211,7 @@ def _towers(
 def _blind(blind: str | Path, device: str, precision: str, about: dict[str, Any]) -> Towers:
     """Returns the network that was trained with blank frames, and tells which it is."""
     weights = weights_of(blind)
+    refuse_seeing(weights)
     towers = _towers(weights, None, device, precision, None)
     if not can_sort(weights):
         raise UsageError(f"--blind {one_line(str(blind), 200)} has no sorting head")

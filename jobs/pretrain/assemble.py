@@ -55,7 +55,8 @@ def assembled(
 
 def objective_of(model: TVTS, config: PretrainConfig) -> Objective:
     """Returns a network with its losses."""
-    return Objective(model, config.compute.precision == "bfloat16")
+    in_bfloat16 = config.compute.precision == "bfloat16"
+    return Objective(model, in_bfloat16, config.data.frames == "blank")
 
 
 def _feed(steps: Steps, config: PretrainConfig, device: torch.device) -> Feed:

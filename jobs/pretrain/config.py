@@ -35,6 +35,8 @@ class Data:
         release: of the corpus; None: the newest when the run begins, and the same from then on.
         captions: corpus or folder of tars of captioned clips, trained with the contrastive loss
             beside the windows; None: none.
+        frames: `seen`, or `blank`: every pixel is the mean, so that what a head learns, it learns
+            without eyes: a floor for `reelscript evaluate --blind`.
         workers: processes that decode for each training process; None: as many as there are cores,
             shared among the training processes of the machine.
         max_failed: largest share of windows that cannot be read; above it the run ends.
@@ -44,6 +46,7 @@ class Data:
     stride: Count | None = None
     release: Natural | None = None
     captions: str | None = None
+    frames: Literal["seen", "blank"] = "seen"
     workers: Natural | None = None
     max_failed: Share = 0.01
 

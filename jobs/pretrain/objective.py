@@ -40,11 +40,12 @@ class Objective(nn.Module):
     Args:
         model: the network, on the device where it stays.
         in_bfloat16: whether matrix products are computed so, by autocast.
+        blank: whether every pixel is taken for the mean.
     """
 
-    def __init__(self, model: TVTS, in_bfloat16: bool = False) -> None:
+    def __init__(self, model: TVTS, in_bfloat16: bool = False, blank: bool = False) -> None:
         super().__init__()
-        self.model, self.in_bfloat16 = model, in_bfloat16
+        self.model, self.in_bfloat16, self.blank = model, in_bfloat16, blank
         scale = PREPROCESSING[model.config.preprocess]
         device = next(model.parameters()).device
         # No buffers: those would be sent around between processes.
@@ -78,7 +79,8 @@ class Objective(nn.Module):
 
     def scaled(self, frames: Tensor) -> Tensor:
         """Returns pixels on the scale of the network, float32 (B, T, 3, H, W), from uint8."""
-        return ((frames.float() / 255 - self.mean) / self.std).permute(0, 1, 4, 2, 3)
+        pixels = ((frames.float() / 255 - self.mean) / self.std).permute(0, 1, 4, 2, 3)
+        return torch.zeros_like(pixels) if self.blank else pixels
 
 
 def recompute_blocks(model: TVTS) -> None:
