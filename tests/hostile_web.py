@@ -272,6 +272,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.head(Content_Type=TYPES[".m3u8"], Content_Length=len(data))
         self.say(data)
 
+    def do_renewed(self) -> None:
+        """Another stream at each visit: good segments of ?segment=, then one that never comes."""
+        bits = 1_000_000 + 1000 * self.server.web.times("/renewed/")
+        segments = "&".join(f"segment={at}" for at in [*self.query["segment"], "/busy/x.ts"])
+        said = (
+            f"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH={bits},RESOLUTION=192x112,"
+            f'CODECS="avc1.42c00b,mp4a.40.2"\n/manifest/{bits}.m3u8?{segments}\n'
+        )
+        self.head(Content_Type=TYPES[".m3u8"], Content_Length=len(said))
+        self.say(said.encode())
+
     # those that say no
 
     def do_404(self) -> None:

@@ -120,6 +120,8 @@ def test_addresses_of_a_name_are_kept_only_where_public(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", looked_up("10.0.0.1", "::1", "10.0.0.1"))
     with pytest.raises(StageError, match=r"^inside\.example is 10\.0\.0\.1, ::1, which is no"):
         AddressGuard().resolve("inside.example", 80)
+    with pytest.raises(StageError, match=r"^10\.0\.0\.1 is no public address: acquire\.allow"):
+        AddressGuard().check("10.0.0.1")
 
 
 @pytest.mark.parametrize(

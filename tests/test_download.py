@@ -22,7 +22,7 @@ import pytest
 from reelscript.pipeline.errors import StageError, UsageError
 from reelscript.transforms.addresses import AddressGuard
 from reelscript.transforms.challenges import MARKS, challenger
-from reelscript.transforms.download import Fetched, Limits, declared_bytes, download
+from reelscript.transforms.download import Fetched, Limits, Unwanted, declared_bytes, download
 from reelscript.transforms.manners import Manners, Rates
 from reelscript.transforms.web import Web
 
@@ -473,7 +473,12 @@ def test_download_bounds_all_its_waits_by_the_time_for_everything(
     assert len(site.asked) == 1
 
 
-def test_download_says_what_the_server_calls_it(site: Site, web: Web, tmp_path: Path) -> None:
+def test_download_reads_nothing_of_what_is_not_wanted(site: Site, web: Web, tmp_path: Path) -> None:
     site.answer("/page", 200, Content_Type="Text/HTML; charset=utf-8")
-    assert fetch(site.url("/page"), web, tmp_path).content_type == "text/html"
-    assert fetch(site.url("/ok"), web, tmp_path).content_type is None
+    target = tmp_path / "part"
+    with pytest.raises(Unwanted, match="text/html"):
+        download(site.url("/page"), target, web, {"text/html"})
+    assert not target.exists()
+    assert len(site.asked) == 1
+    assert download(site.url("/page"), target, web).size_bytes == len(BODY)
+    assert download(site.url("/ok"), target, web, {"text/html"}).size_bytes == len(BODY)

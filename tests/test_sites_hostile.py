@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,10 @@ from reelscript.pipeline.errors import StageError
 from reelscript.transforms.addresses import AddressGuard
 from reelscript.transforms.download import Limits
 from reelscript.transforms.manners import Manners, Rates
+from reelscript.transforms.sites import fetch as sites_fetch
+from reelscript.transforms.sites import supervise
 from reelscript.transforms.sites.fetch import fetch_from_site
+from reelscript.transforms.sites.job import Job
 from reelscript.transforms.sites.options import SiteOptions
 from reelscript.transforms.sites.video import SitePlaylist, SiteVideo
 from reelscript.transforms.web import Web
@@ -229,6 +234,68 @@ def test_sites_count_blocked_answers_and_forget_them_after_a_good_one(
         fetch(server, "/ok/video.mp4", tmp_path, web)
     assert raised.value.kind == "blocked"
     assert len(server.asked) == before, "a blocked site is not asked again"
+
+
+def test_sites_keep_of_their_attempts_the_last_formats_alone(
+    server: HostileWeb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an address that offers another stream at each visit is asked for ever, and all kept."""
+    lay_bytes = []
+
+    def answer_of(job: Job) -> dict[str, Any]:
+        answer = supervise.answer_of(job)
+        lay_bytes.append(sum(f.stat().st_size for f in job.folder.rglob("*") if f.is_file()))
+        return answer
+
+    monkeypatch.setattr(sites_fetch, "answer_of", answer_of)
+    server.files["long.ts"] = bytes(MIB + MIB // 4)
+    web = web_of(tmp_path, replace(LIMITS, retries=2, total_s=20.0))
+    with pytest.raises(StageError) as raised:
+        fetch(server, "/renewed/x.m3u8?segment=/ok/long.ts", tmp_path, web)
+    assert raised.value.kind == "http_503"
+    assert len(lay_bytes) == 3, "nothing has grown: all are failures"
+    assert min(lay_bytes) > MIB
+    assert max(lay_bytes) < LIMITS.max_bytes
+
+
+def test_sites_bound_what_all_attempts_together_bring_in(
+    server: HostileWeb, tmp_path: Path
+) -> None:
+    server.files["long.mp4"] = VIDEO + bytes(6 * MIB)
+    web = web_of(tmp_path, replace(LIMITS, max_bytes=7 * MIB, retries=50))
+    with pytest.raises(StageError) as raised:
+        fetch(server, "/page/x?video=/truncated/long.mp4", tmp_path, web)
+    assert raised.value.kind == "truncated"
+    assert server.times("/truncated/") == 5, "3 MiB each, until twice max_bytes came in"
+
+
+def test_sites_count_blocked_answers_of_each_site_that_was_asked(
+    server: HostileWeb, tmp_path: Path
+) -> None:
+    """A page here, its media there: what is in a row is so at one of them."""
+    web = web_of(tmp_path, replace(LIMITS, retries=0), Rates(blocked_after=2))
+    here = server.url.removeprefix("http://")
+    with hostile_web() as media:
+        there = media.url.removeprefix("http://")
+        good = f"/page/x?video={media.at('/ok/video.mp4')}"
+        blocked = f"/page/x?video={media.at('/challenge/video.mp4')}"
+        fetch_or_not(server, [blocked, good, blocked], tmp_path, web)
+        assert web.manners.blocked(there) is None, "a good one was between"
+        fetch_or_not(server, ["/challenge/x", blocked, "/challenge/x"], tmp_path, web)
+    assert web.manners.blocked(there)
+    assert web.manners.blocked(here) is None, "the page between was good, its media elsewhere not"
+    own = "/page/x?video=/challenge/video.mp4"
+    fetch_or_not(server, ["/page/x?video=/ok/video.mp4", own, own], tmp_path, web)
+    assert web.manners.blocked(here), "a good page does not make up for its media"
+
+
+def fetch_or_not(server: HostileWeb, paths: list[str], tmp_path: Path, web: Web) -> None:
+    """Fetches some of those that are challenged and others that are not."""
+    for path in paths:
+        with contextlib.suppress(StageError):
+            found = fetch(server, path, tmp_path, web)
+            assert isinstance(found, SiteVideo)
+            found.path.unlink()
 
 
 def test_sites_space_requests_as_the_rates_say(server: HostileWeb, tmp_path: Path) -> None:

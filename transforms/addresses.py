@@ -100,12 +100,10 @@ class AddressGuard:
         kept = [text for text in addresses if self._permits(text)]
         if not kept:
             said = one_line(host, 100)
-            at = ", ".join(dict.fromkeys(a for a in addresses if a != host))
-            raise StageError(
-                "private_address",
-                f"{said} {f'is {at}, which' if at else ''} is no public address: "
-                "acquire.allow_addresses can allow it",
-            )
+            if at := ", ".join(dict.fromkeys(a for a in addresses if a != host)):
+                said += f" is {at}, which"
+            said += " is no public address: acquire.allow_addresses can allow it"
+            raise StageError("private_address", said)
         return kept
 
     def _permits(self, text: str) -> bool:

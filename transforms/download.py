@@ -18,7 +18,7 @@ import asyncio
 import hashlib
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -54,20 +54,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What lies in the target file after a download.
-
-    `content_type`: what the server calls it, such as `video/mp4`; None if it does not say.
-    """
+    """What lies in the target file after a download."""
 
     sha256: str
     size_bytes: int
-    content_type: str | None = None
 
 
-def download(url: str, target: Path, web: Web) -> Fetched:
+class Unwanted(StageError):
+    """The server calls it by a content type that is not wanted; the body was not read."""
+
+
+def download(url: str, target: Path, web: Web, unwanted: Collection[str] = frozenset()) -> Fetched:
     """Returns the digest and size of what was written to `target`.
 
+    Args:
+        url: http or https.
+        target: a file, which is written anew.
+        web: limits and manners.
+        unwanted: content types, in lower case, of what is not fetched.
+
     Raises:
+        Unwanted: it is of one of those types.
         StageError: `http_<status>`, `too_large`, `timed_out`, `connection_failed`, `truncated`,
             `too_many_redirects`, `unsupported_scheme`, `bad_address`, `private_address` or
             `bad_encoding`; `blocked`: the site wants no more requests now. What lies at `target` is
@@ -77,7 +84,11 @@ def download(url: str, target: Path, web: Web) -> Fetched:
     """
 
     async def save(response: httpx.Response) -> Fetched:
-        return await _save(response, target, web, published_url(url))
+        said = published_url(url)
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind in unwanted:
+            raise Unwanted("unwanted", f"{said}: {kind}")
+        return await _save(response, target, web, said)
 
     return _run(_asked(url, web, save))
 
@@ -257,5 +268,4 @@ async def _save(response: httpx.Response, target: Path, web: Web, said: str) -> 
         raise StageError("bad_encoding", f"{said}: its gzip encoding is damaged") from error
     if gunzip is not None and not gunzip.complete:
         raise TryAgain("truncated", f"{said}: its gzip encoding ends early, after {size} bytes")
-    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Fetched(sha256.hexdigest(), size, content_type or None)
+    return Fetched(sha256.hexdigest(), size)

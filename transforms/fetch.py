@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 from reelscript.pipeline.errors import StageError
-from reelscript.transforms.download import declared_bytes, download
+from reelscript.transforms.download import Unwanted, declared_bytes, download
 from reelscript.transforms.manners import site_of_url
 from reelscript.transforms.object_copy import copy_object, object_bytes
 from reelscript.transforms.sites.known import is_known_site
@@ -68,10 +68,10 @@ def fetch(
         if by_site(url, through):
             return _from_site(url, folder, web, options, "a video site")
         target = _part(folder)
-        with _gone_if_it_fails(target):
-            fetched = download(url, target, web)
-        if through == "auto" and _is_page(fetched.content_type):
-            target.unlink()
+        try:
+            with _gone_if_it_fails(target):
+                fetched = download(url, target, web, PAGES if through == "auto" else ())
+        except Unwanted:
             return _from_site(url, folder, web, options, "a page, no file")
         return SiteVideo(target, fetched.sha256, fetched.size_bytes)
 
@@ -148,10 +148,6 @@ def _gone_if_it_fails(target: Path) -> Iterator[None]:
 
 def _part(folder: Path) -> Path:
     return folder / f".part-{uuid.uuid4().hex}"
-
-
-def _is_page(content_type: str | None) -> bool:
-    return (content_type or "").partition(";")[0].strip().lower() in PAGES
 
 
 def _is_file_name(url: str) -> bool:

@@ -10,7 +10,6 @@ All file names are ours. Imported by the child process alone.
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import stat
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from reelscript.transforms.sites.info import provenance
 from reelscript.transforms.sites.job import Job
 from reelscript.transforms.sites.lists import listed
 from reelscript.transforms.sites.media_file import lengths, merge
+from reelscript.transforms.sites.parts import keep_only, part_of
 from reelscript.transforms.sites.subtitles import best_track
 from reelscript.transforms.sites.traffic import Refused, Traffic
 
@@ -81,6 +81,7 @@ def _fetched(
 ) -> tuple[Path, Seconds | None]:
     """Returns the file of a video, and how long it plays if that is known."""
     limit = job.web.limits.max_bytes
+    keep_only(job.folder, [part_of(job.folder, f) for f in formats])
     with traffic.media(limit + limit // 50 + OVERHEAD_BYTES):
         parts = [_fetch(job, ydl, traffic, info, f) for f in formats]
     if sum(part.stat().st_size for part, _ in parts) > limit:
@@ -97,8 +98,7 @@ def _fetch(
     job: Job, ydl: Downloader, traffic: Traffic, info: dict[str, Any], chosen_format: Format
 ) -> tuple[Path, Seconds | None]:
     """Returns the file of one format, and how long it plays; goes on where an attempt ended."""
-    same = [chosen_format.get(k) for k in ("format_id", "protocol", "filesize")]
-    path = job.folder / hashlib.sha256(repr(same).encode()).hexdigest()[:16]
+    path = part_of(job.folder, chosen_format)
     traffic.unmeasured = False
     wanted = {key: info[key] for key in INHERITED if key in info} | chosen_format
     wanted |= {"id": "video", "title": "video", "is_live": False}

@@ -41,7 +41,7 @@ def _answer(job: Job, deadline_s: float) -> dict[str, Any]:
     from reelscript.transforms.sites.errors import fault_of
     from reelscript.transforms.sites.traffic import Traffic
 
-    log, site = Log(), ""
+    log, site, received_bytes = Log(), "", 0
     try:
         confine.end_with_parent(sys.stdin.buffer)
         confine.bound(job.web.limits.max_bytes)
@@ -52,11 +52,15 @@ def _answer(job: Job, deadline_s: float) -> dict[str, Any]:
         confine.only(job.web.guard, _addresses(proxies))
         try:
             return attempt(job, ydl, traffic)
+        except BaseException:
+            traffic.good.discard(traffic.site)  # a good page does not excuse what came of it
+            raise
         finally:
-            site = traffic.site
-            traffic.count()
+            site, received_bytes = traffic.site, traffic.received_bytes
+            traffic.close()
     except BaseException as error:
-        return {"fault": asdict(replace(fault_of(error, tuple(log.warnings)), site=site))}
+        fault = fault_of(error, tuple(log.warnings))
+        return {"fault": asdict(replace(fault, site=site, received_bytes=received_bytes))}
 
 
 def _proxies(job: Job) -> frozenset[tuple[str, int]]:

@@ -46,6 +46,7 @@ class Fault:
         passing: the same again may go well.
         asked_s: the wait that the server asks for.
         site: which was asked last; "" before the first request.
+        received_bytes: that came in until then.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Fault:
     passing: bool = False
     asked_s: float | None = None
     site: str = ""
+    received_bytes: int = 0
 
 
 class Failed(Exception):

@@ -7,8 +7,8 @@ attempt:            a child process, which is killed with all that it started wh
 
 yt-dlp runs apart because it cannot be stopped where it waits, holds what a page sends in memory,
 and its 1800 extractors read what strangers write. An attempt that fails leaves its parts to the
-next one. An attempt that brought in at least `PROGRESS_BYTES` does not count as one that failed: a
-long video may break off more often than a short one.
+next one. An attempt that went on with them (`parts.grew`) does not count as one that failed: a long
+video may break off more often than a short one. All together are bounded by `MOST_TIMES`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from reelscript.transforms.manners import site_of_url
 from reelscript.transforms.sites.errors import DISK_FULL, STORAGE, USAGE, Fault
 from reelscript.transforms.sites.job import Job
 from reelscript.transforms.sites.options import SiteOptions
+from reelscript.transforms.sites.parts import grew, sizes
 from reelscript.transforms.sites.supervise import answer_of
 from reelscript.transforms.sites.video import Entry, SitePlaylist, SiteSubtitles, SiteVideo
 from reelscript.transforms.urls import published_url
 from reelscript.transforms.web import Web
 
-PROGRESS_BYTES = 1 << 20
+MOST_TIMES = 2
+"""Once `max_bytes` came in so many times for one video, pages too, no further attempt begins."""
 OF_THE_MACHINE: dict[str, Callable[[str], Exception]] = {
     USAGE: UsageError,
     STORAGE: StorageError,
@@ -67,7 +69,6 @@ def fetch_from_site(
     try:
         job = Job(url, work, web, options, sound_only, web.limits.total_s)
         answer = _answered(job)
-        web.manners.answered(site_of_url(url))
         if "playlist" in answer:
             return _playlist(answer["playlist"])
         return _video(answer["video"], work, folder)
@@ -77,23 +78,23 @@ def fetch_from_site(
 
 def _answered(job: Job) -> dict[str, Any]:
     """Returns what an attempt found, at the first that found something. Raises as above."""
-    limits, failed = job.web.limits, 0
+    limits, failed, received_bytes = job.web.limits, 0, 0
     deadline_s = time.monotonic() + job.left_s
     while True:
-        held_bytes = _bytes_in(job.folder)
+        before = sizes(job.folder)
         answer = answer_of(replace(job, left_s=max(0.0, deadline_s - time.monotonic())))
         if "fault" not in answer:
             return answer
         fault = Fault(**answer["fault"])
-        if _bytes_in(job.folder) - held_bytes >= PROGRESS_BYTES:
-            failed = 0
-        failed += 1
+        failed = 1 if grew(before, sizes(job.folder)) else failed + 1
+        received_bytes += fault.received_bytes
         wait_s = random.uniform(0.0, min(limits.max_wait_s, limits.backoff_s * 2 ** (failed - 1)))
         if fault.asked_s is not None:
             wait_s = min(fault.asked_s, limits.max_wait_s)
         too_long = fault.kind == "http_429" and (fault.asked_s or 0.0) > limits.max_wait_s
         late = time.monotonic() + wait_s >= deadline_s
-        if not fault.passing or failed > limits.retries or too_long or late:
+        spent = failed > limits.retries or received_bytes >= MOST_TIMES * limits.max_bytes
+        if not fault.passing or spent or too_long or late:
             raise _error(fault, job)
         time.sleep(wait_s)
 
@@ -108,10 +109,6 @@ def _error(fault: Fault, job: Job) -> Exception:
         job.web.manners.refused(site, said)
         return StageError(BLOCKED, said)
     return StageError(fault.kind, f"{published_url(job.url)}: {fault.detail}")
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.iterdir() if f.is_file())
 
 
 def _playlist(answer: dict[str, Any]) -> SitePlaylist:

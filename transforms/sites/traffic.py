@@ -51,6 +51,8 @@ class Traffic:
     ) -> None:
         self.web, self._proxies = web, proxies
         self.site = ""  # that was asked last
+        self.good: set[str] = set()  # sites that gave a good answer
+        self.received_bytes = 0
         self.unmeasured = False  # a body came whose end nobody stated, and so may be cut off
         self._deadline_s = deadline_s
         self._media = False
@@ -91,9 +93,12 @@ class Traffic:
             if length.isdecimal() and int(length[:20]) > self._left_bytes:
                 raise self._too_large()
             self.unmeasured |= not length and "transfer-encoding" not in lower
+        if status < 400:
+            self.good.add(self.site)
 
     def received(self, size_bytes: int) -> None:
         """Counts bytes, and waits until more may be read. Raises Refused after too many."""
+        self.received_bytes += size_bytes
         self._left_bytes -= size_bytes
         if self._left_bytes < 0:
             raise self._too_large()
@@ -107,6 +112,13 @@ class Traffic:
         if size and self.site:
             with refusing():
                 self._wait(self.web.manners.received_s(self.site, size))
+
+    def close(self) -> None:
+        """Tells the manners what they do not know yet: bytes, and who gave good answers."""
+        with refusing():
+            for site in sorted(self.good):
+                self.web.manners.answered(site)
+        self.count()
 
     def _too_large(self) -> Refused:
         what = f"{self.web.limits.max_bytes}" if self._media else f"{MAX_PAGES_BYTES} for its pages"
