@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from reelscript.transforms.manners import Manners, Rates, since_boot_s
+from reelscript.transforms.web.manners import Manners, Rates, since_boot_s
 
 PROCESSES = 4
 START_S = 2.0  # so long the processes take to begin

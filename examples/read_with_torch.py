@@ -8,6 +8,7 @@ Needs torch (`pip install "reelscript[train]"`).
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch  # noqa: TID253
 from torch.utils.data import DataLoader  # noqa: TID253
@@ -22,7 +23,7 @@ def main(corpus: str) -> None:
     """Prints the batches of an epoch, and those of the next from a state that was kept."""
     windows = reelscript.open(corpus).windows(k=4, frames=12, batch_size=2)
     print(f"{len(windows)} steps an epoch; refused: {windows.refused}")
-    loader = DataLoader(windows, batch_size=None, num_workers=2)
+    loader: DataLoader[dict[str, Any]] = DataLoader(windows, batch_size=None, num_workers=2)
     checkpoint = windows.state_dict()
     for batch in loader:
         frames = (batch["frames"] / 255 - MEAN) / DEVIATION  # (B, T, H, W, 3), on a GPU if any

@@ -7,7 +7,7 @@ from collections import Counter
 from reelscript.pipeline.errors import BLOCKED, SitesBlocked
 from reelscript.schemas.text import one_line
 from reelscript.schemas.video import Video
-from reelscript.transforms.manners import site_of_url
+from reelscript.transforms.web.manners import site_of_url
 
 MOST_SITES = 3  # in the sentence
 

@@ -26,7 +26,8 @@ from reelscript.transforms.sample import SampleParts, sample_parts
 from reelscript.transforms.shard import WrittenShard, write_shard
 
 WRITERS = 2  # shards at once: reading, hashing and writing, which Python does outside its lock
-COMPARED = ["key", "shard", "split", "mp4_offset", "mp4_sha256", "json_sha256", "txt_sha256"]
+COMPARED = ["key", "shard", "split", "mp4_offset"]
+COMPARED += [f"{member}_sha256" for member in ("mp4", "json", "txt", "frames")]
 
 
 class Chosen:
@@ -99,7 +100,8 @@ def standing_shards(
     for entry in before.get("shards", []):
         rows = standing.get(entry["name"], ())
         if len(rows) == entry["samples"] and f"{SHARDS}/{entry['name']}" in there:
-            found += previous_shards(rows.select(COMPARED).to_pylist())
+            compared = [name for name in COMPARED if name in rows.column_names]
+            found += previous_shards(rows.select(compared).to_pylist())
     return found
 
 

@@ -56,6 +56,8 @@ def _sample_lines(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Iterator[s
     yield _fact("sha256", meta["source_sha256"])
     yield _fact("in source", f"{_span(start_s, meta['end_s'])} s")
     yield _fact("mp4", f"{meta['duration_s']:.3f} s, {shape}, {row['mp4_size']} bytes")
+    if row.get("frames_size") is not None:
+        yield _fact("frames.mp4", f"{row['frames_size']} bytes")
     yield _fact("language", f"{meta['language']}, probability {meta['language_probability']}")
     yield _fact(
         "words by",

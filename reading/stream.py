@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,13 @@ from reelscript.reading.torch_side import tell_torch, this_worker
 REMOTE_AHEAD = 4  # members under way at a time where reading them takes long
 Step = dict[str, Any]
 
+if TYPE_CHECKING:  # for who checks types; at run time `tell_torch` does it, if torch is there
+    from torch.utils.data import IterableDataset
+
+    _ForTorch = IterableDataset[Step]
+else:
+    _ForTorch = object
+
 
 class State(TypedDict):
     """Where a stream is; JSON."""
@@ -53,7 +60,7 @@ class State(TypedDict):
     of: str  # which order this is a position in
 
 
-class Stream(ABC):
+class Stream(ABC, _ForTorch):
     """Steps of training data; a torch IterableDataset where torch is installed.
 
     Attributes:

@@ -10,7 +10,10 @@ FORMAT = "reelscript/1"
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One passage as encoded: the digest of its mp4 in the store and what that mp4 holds."""
+    """One passage as encoded: the digest of its mp4 in the store and what that mp4 holds.
+
+    And the digest of its frames.mp4, where one is wanted.
+    """
 
     key: str
     mp4: str  # sha256, its name in the store
@@ -21,6 +24,8 @@ class Encoding:
     frames: int
     duration_s: float
     has_audio: bool
+    frames_mp4: str | None = None  # sha256
+    frames_mp4_bytes: int | None = None
 
 
 class SampleWord(TypedDict):

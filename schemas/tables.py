@@ -84,6 +84,9 @@ CLIPS = pa.schema(
     ]
 )
 
+PLACE = (("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string()))
+"""What is said of where a member lies."""
+
 SAMPLES = pa.schema(
     [
         *(pa.field(n, pa.string(), nullable=False) for n in ("key", "shard", "split", "video_id")),
@@ -98,11 +101,8 @@ SAMPLES = pa.schema(
         *(
             pa.field(f"{member}_{what}", kind, nullable=False)
             for member in ("mp4", "json", "txt")
-            for what, kind in (
-                ("offset", pa.int64()),
-                ("size", pa.int64()),
-                ("sha256", pa.string()),
-            )
+            for what, kind in PLACE
         ),
+        *(pa.field(f"frames_{what}", kind) for what, kind in PLACE),  # null: no such member
     ]
 )

@@ -226,7 +226,8 @@ def edit_shard(folder: Path, name: str, change: Callable[[Members], Members | No
     with path.open("wb") as file:
         tar_writer = TarWriter(file)
         for member, data in members:
-            key, _, kind = member.partition(".")
+            key, _, kind = member.removesuffix(".mp4").partition(".")
+            kind = kind or "mp4"
             facts = found.setdefault(key, {})
             facts[f"{kind}_offset"] = tar_writer.add(member, data)
             facts[f"{kind}_size"] = len(data)

@@ -29,7 +29,7 @@ from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
 from reelscript.transforms.acquire import Acquire
-from reelscript.transforms.gunzip import Gunzip
+from reelscript.transforms.web.gunzip import Gunzip
 
 MEDIA = bytes(range(256)) * 1200  # 307,200 bytes
 SHA256 = hashlib.sha256(MEDIA).hexdigest()
@@ -376,7 +376,7 @@ def test_acquire_tries_again_where_the_server_is_busy(bench: Bench, path: str, h
 def test_acquire_waits_as_long_as_the_server_asks(asked: str, waits_s: float | None) -> None:
     from tenacity import Future
 
-    from reelscript.transforms import answers, download
+    from reelscript.transforms.web import answers, download
 
     class State:
         attempt_number = 3

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelscript.pipeline.errors import StageError
-from reelscript.transforms.addresses import AddressGuard
+from reelscript.transforms.web.addresses import AddressGuard
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "64:ff9b::808:808", "2002:808:808::1"]
 NOT_PUBLIC = [

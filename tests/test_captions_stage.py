@@ -29,11 +29,11 @@ from reelscript.transforms.align import Align
 from reelscript.transforms.caption_formats import MAX_BYTES
 from reelscript.transforms.caption_timing import NEAR_S, fit
 from reelscript.transforms.captions import MAX_LOCATION_CHARS, Captions
-from reelscript.transforms.download import Limits
 from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.recogniser import Decoded
 from reelscript.transforms.transcribe import Transcribe
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.download import Limits
+from reelscript.transforms.web.terms import Web
 from tests.test_captions import vtt
 
 # Whether they belong to what is heard.

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 
 from reelscript.pipeline.errors import StageError, UsageError
-from reelscript.transforms.addresses import AddressGuard
-from reelscript.transforms.challenges import MARKS, challenger
-from reelscript.transforms.download import Fetched, Limits, Unwanted, declared_bytes, download
-from reelscript.transforms.manners import Manners, Rates
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.addresses import AddressGuard
+from reelscript.transforms.web.challenges import MARKS, challenger
+from reelscript.transforms.web.download import Fetched, Limits, Unwanted, declared_bytes, download
+from reelscript.transforms.web.manners import Manners, Rates
+from reelscript.transforms.web.terms import Web
 
 LOCAL = AddressGuard(("127.0.0.0/8",))
 LIMITS = Limits(

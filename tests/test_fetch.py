@@ -10,13 +10,13 @@ import pytest
 
 from reelscript.pipeline.errors import StageError
 from reelscript.transforms import fetch as module
-from reelscript.transforms.addresses import AddressGuard
-from reelscript.transforms.download import Limits
 from reelscript.transforms.fetch import fetch
-from reelscript.transforms.manners import Manners
 from reelscript.transforms.sites.options import SiteOptions
 from reelscript.transforms.sites.video import SitePlaylist, SiteVideo
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.addresses import AddressGuard
+from reelscript.transforms.web.download import Limits
+from reelscript.transforms.web.manners import Manners
+from reelscript.transforms.web.terms import Web
 from tests.hostile_web import MIB, HostileWeb, hostile_web, media_files
 
 A_LIST = SitePlaylist("what yt-dlp found", ())

@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelscript.pipeline.errors import StageError, StorageError
-from reelscript.transforms import manners_file
-from reelscript.transforms.manners import (
+from reelscript.transforms.web import manners_file
+from reelscript.transforms.web.manners import (
     PRESETS,
     Manners,
     Rates,

@@ -267,7 +267,8 @@ def test_shard_on_a_full_scratch_disk_is_one_sentence(
         ".mp4",
         "a.mp4\n",
         "ä.mp4",
-        "a.frames.mp4",
+        "a.frames.txt",
+        "a.mp4.frames",
         "a" * 97 + ".mp4",
     ],
 )

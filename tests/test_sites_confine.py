@@ -14,7 +14,7 @@ def said_by(code: str, tmp_path: Path) -> str:
     """Returns what a confined process prints."""
     head = """
         import os, socket, subprocess, sys
-        from reelscript.transforms.addresses import AddressGuard
+        from reelscript.transforms.web.addresses import AddressGuard
         from reelscript.transforms.sites import confine
         """
     done = subprocess.run(

@@ -17,15 +17,15 @@ import psutil
 import pytest
 
 from reelscript.pipeline.errors import StageError, StorageError, UsageError
-from reelscript.transforms.addresses import AddressGuard
-from reelscript.transforms.download import Limits
-from reelscript.transforms.manners import Manners
 from reelscript.transforms.sites import supervise
 from reelscript.transforms.sites.fetch import fetch_from_site
 from reelscript.transforms.sites.job import Job
 from reelscript.transforms.sites.options import SiteOptions
 from reelscript.transforms.sites.video import Entry, SitePlaylist, SiteVideo
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.addresses import AddressGuard
+from reelscript.transforms.web.download import Limits
+from reelscript.transforms.web.manners import Manners
+from reelscript.transforms.web.terms import Web
 from tests.hostile_web import BEEPS_S, CUES, MIB, HostileWeb, hostile_web, media_files
 from tests.media_made import beeps_in, number_in
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from reelscript.pipeline.errors import StageError
-from reelscript.transforms.addresses import AddressGuard
-from reelscript.transforms.download import Limits
-from reelscript.transforms.manners import Manners, Rates
 from reelscript.transforms.sites import fetch as sites_fetch
 from reelscript.transforms.sites import supervise
 from reelscript.transforms.sites.fetch import fetch_from_site
 from reelscript.transforms.sites.job import Job
 from reelscript.transforms.sites.options import SiteOptions
 from reelscript.transforms.sites.video import SitePlaylist, SiteVideo
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.addresses import AddressGuard
+from reelscript.transforms.web.download import Limits
+from reelscript.transforms.web.manners import Manners, Rates
+from reelscript.transforms.web.terms import Web
 from tests.hostile_web import MIB, HostileWeb, hostile_web, media_files
 
 LIMITS = Limits(

@@ -30,7 +30,7 @@ from reelscript.pipeline.testing import videos
 from reelscript.schemas.sample import FORMAT
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import LISTED, Videos
-from reelscript.transforms.answers import WORTH_RETRYING
+from reelscript.transforms.web.answers import WORTH_RETRYING
 
 COMMAND = "reelscript build videos -o corpus"
 CHAIN = "settings"

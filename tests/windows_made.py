@@ -91,12 +91,11 @@ def write_corpus(folder: Path, samples: Sequence[Made]) -> Path:
 
 
 def samples_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Returns samples.parquet, with the columns of frames members where a sample has one."""
-    schema = SAMPLES
+    """Returns samples.parquet; as older versions wrote it where no sample has a frames member."""
+    table = table_of(rows, SAMPLES)
     if any("frames_offset" in row for row in rows):
-        for name, kind in (("offset", pa.int64()), ("size", pa.int64()), ("sha256", pa.string())):
-            schema = schema.append(pa.field(f"frames_{name}", kind))
-    return table_of(rows, schema)
+        return table
+    return table.drop_columns([f"frames_{name}" for name in ("offset", "size", "sha256")])
 
 
 def table_of(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -67,7 +67,7 @@ class Acquire(Stage):
         proxy: URL of a proxy for all of http and https; `$NAME` stands for an environment variable.
         extractor_args: for yt-dlp's extractors, as on its command line:
             "youtube:player_client=web"; `$NAME` as above.
-        rates: "youtube-guest" or "youtube-token": `transforms/manners.py` has their numbers;
+        rates: "youtube-guest" or "youtube-token": `transforms/web/rates.py` has their numbers;
             "auto": "youtube-guest" at YouTube, nothing elsewhere; "none". The five settings that
             follow hold for each site, and come before these numbers.
         requests_per_min, bytes_per_min, videos_per_hour: most of them, for all processes of this

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reelscript.pipeline.errors import UsageError
-from reelscript.transforms.addresses import AddressGuard
-from reelscript.transforms.download import Limits
-from reelscript.transforms.manners import Manners, Rates
 from reelscript.transforms.sites.options import SiteOptions
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.addresses import AddressGuard
+from reelscript.transforms.web.download import Limits
+from reelscript.transforms.web.manners import Manners, Rates
+from reelscript.transforms.web.terms import Web
 
 if TYPE_CHECKING:
     from reelscript.transforms.acquire import Acquire

@@ -30,8 +30,16 @@ from reelscript.schemas.text import digest
 from reelscript.schemas.video import Seconds, Video
 from reelscript.transforms.audio import read_audio
 from reelscript.transforms.frame_clock import MAX_HOLE_S, FrameClock
+from reelscript.transforms.frames_mp4 import with_frames
 from reelscript.transforms.media import Undecodable, open_media
-from reelscript.transforms.mp4_format import MIN_FPS, Format, frames_in, output_fps, output_size
+from reelscript.transforms.mp4_format import (
+    MIN_FPS,
+    Format,
+    exact_rate,
+    frames_in,
+    output_fps,
+    output_size,
+)
 from reelscript.transforms.passage_mp4 import Colours, Upright, write_mp4
 from reelscript.transforms.proxy import has_own, stand_in
 from reelscript.transforms.sound_tape import Samples, SoundTape
@@ -54,6 +62,8 @@ class Encode(Stage):
             fps, is what cameras and WebM have, and holds all of 44.1 kHz.
         audio_max_channels: more are mixed down to so many; fewer stay.
         audio_bits_per_s: of the AAC, for all its channels.
+        frames_per_s: of the member `frames.mp4`, made from the mp4 for fast training reads; None:
+            no such member.
     """
 
     short_side_px: Annotated[int, Ge(16), Le(2160), MultipleOf(2)] = 256
@@ -64,6 +74,7 @@ class Encode(Stage):
     audio_rate_hz: Literal[16000, 24000, 32000, 44100, 48000] = 48000
     audio_max_channels: Literal[1, 2] = 2
     audio_bits_per_s: Annotated[int, Ge(32_000), Le(320_000)] = 96_000
+    frames_per_s: Annotated[float, Ge(0.1), Le(30)] | None = None
 
     name: ClassVar[str] = "encode"
     reads: ClassVar[tuple[str, ...]] = (
@@ -73,6 +84,13 @@ class Encode(Stage):
     )
     writes: ClassVar[tuple[str, ...]] = ("encodings",)
     artefacts: ClassVar[tuple[str, ...]] = ("encodings",)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings that results depend on: without frames, those before there were."""
+        found = super().settings()
+        if self.frames_per_s is None:
+            del found["frames_per_s"]
+        return found
 
     @contextmanager
     def open(self) -> Iterator[Live]:
@@ -97,6 +115,9 @@ class Encode(Stage):
                     result = to_plain(done[passage.key])
                     workspace.remember("encode_passage", keys[passage.key], result)
         encodings = [replace(done[p.key], key=p.key) for p in passages]
+        if self.frames_per_s is not None:
+            rate, scratch = exact_rate(self.frames_per_s), workspace.scratch_of(video)
+            encodings = [with_frames(e, rate, workspace, scratch) for e in encodings]
         return replace(video, encodings=workspace.put_record(encodings))
 
     def still_there(self, facts: Mapping[str, Any], workspace: Workspace) -> bool:
@@ -104,15 +125,15 @@ class Encode(Stage):
         if not super().still_there(facts, workspace):
             return False
         encodings = workspace.get_records(Encoding, facts["encodings"])
-        return all(workspace.has(encoding.mp4) for encoding in encodings)
+        named = (name for e in encodings for name in (e.mp4, e.frames_mp4) if name is not None)
+        return all(map(workspace.has, named))
 
     def passage_key(self, video: Video, passage: Passage) -> str:
         """Returns the digest of all that a passage's mp4 depends on: not the name of the video."""
         left_out = ("passages",) if has_own(video) else ("passages", "proxy")
         inputs = [getattr(video, name) for name in self.reads if name not in left_out]
-        return digest(
-            [self.name, self.version, self.settings(), inputs, passage.start_s, passage.end_s]
-        )
+        settings = replace(self, frames_per_s=None).settings()
+        return digest([self.name, self.version, settings, inputs, passage.start_s, passage.end_s])
 
     def form(self, video: Video) -> Format:
         """Returns what the mp4s of a video are to be.

@@ -1,7 +1,7 @@
 """A source from elsewhere, by the way that leads there.
 
 ```
-http, https     a file, directly                   transforms/download.py
+http, https     a file, directly                   transforms/web/download.py
                 a video site or a page, by yt-dlp  transforms/sites/
 s3, gs, ...     copied                             transforms/object_copy.py
 ```
@@ -17,8 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
 
 from reelscript.pipeline.errors import StageError
-from reelscript.transforms.download import Unwanted, declared_bytes, download
-from reelscript.transforms.manners import site_of_url
 from reelscript.transforms.object_copy import copy_object, object_bytes
 from reelscript.transforms.sites.known import is_known_site
 from reelscript.transforms.sites.options import SiteOptions
@@ -31,7 +29,9 @@ from reelscript.transforms.urls import (
     last_part,
     scheme_of,
 )
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.download import Unwanted, declared_bytes, download
+from reelscript.transforms.web.manners import site_of_url
+from reelscript.transforms.web.terms import Web
 
 Through: TypeAlias = Literal["auto", "direct", "yt-dlp"]
 TURN_S = 24 * 3600.0  # longest wait for one's turn at a site

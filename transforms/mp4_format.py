@@ -16,7 +16,7 @@ MAX_ASPECT = 16  # long side to short side; more is no picture, and 256 px high 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What an mp4 is to be. `audio_channels` 0: no sound."""
+    """What an mp4 is to be. `audio_channels` 0: no sound; then its other numbers say nothing."""
 
     width_px: int
     height_px: int
@@ -27,6 +27,7 @@ class Format:
     audio_rate_hz: int
     audio_channels: int
     audio_bits_per_s: int
+    tune: str | None = None  # x264's, for what it is to be good at
 
 
 def output_size(width_px: int, height_px: int, short_side_px: int) -> tuple[int, int]:
@@ -54,7 +55,15 @@ def output_fps(source_fps: float, max_fps: float) -> Fraction:
     fps = min(max(source_fps, MIN_FPS), max_fps)
     whole, ntsc = Fraction(round(fps)), Fraction(round(fps * 1.001) * 1000, 1001)
     near = min((whole, ntsc), key=lambda f: abs(float(f) - fps))
-    return near if abs(float(near) - fps) < 1e-4 * fps else Fraction(fps).limit_denominator(1001)
+    return near if abs(float(near) - fps) < 1e-4 * fps else exact_rate(fps)
+
+
+def exact_rate(fps: float) -> Fraction:
+    """Returns the fraction of a denominator of at most 1001 that is closest to a rate.
+
+    Of a rate that `output_fps` gave, turned into a float, it is that very rate.
+    """
+    return Fraction(fps).limit_denominator(1001)
 
 
 def frames_in(duration_s: Seconds, fps: Fraction) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 import fsspec
 
 from reelscript.pipeline.errors import StageError
-from reelscript.transforms.download import Fetched, Limits
 from reelscript.transforms.urls import published_url, without_credentials
+from reelscript.transforms.web.download import Fetched, Limits
 
 PIECE_BYTES = 1 << 20
 

@@ -183,6 +183,8 @@ def h264_stream(
     stream.width, stream.height, stream.pix_fmt = form.width_px, form.height_px, "yuv420p"
     # a53cc: captions inside the source's pictures are not carried over; nobody has judged them.
     usual = {"preset": form.preset, "crf": str(form.crf), "a53cc": "0"}
+    if form.tune is not None:
+        usual["tune"] = form.tune
     stream.options = {**usual, **ASSEMBLY, **options}
     context.gop_size = form.keyframe_every
     context.time_base = tick_s

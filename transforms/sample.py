@@ -26,12 +26,14 @@ from reelscript.schemas.video import Video
 
 @dataclass(frozen=True, slots=True)
 class SampleParts:
-    """A sample before it is written: its json and txt, and the digest of its mp4."""
+    """A sample before it is written: its json and txt, and the digests of its mp4s."""
 
     meta: SampleJson
     text: str
     mp4: str
     mp4_bytes: int
+    frames_mp4: str | None = None  # None: no such member
+    frames_mp4_bytes: int = 0
 
     def members(self) -> tuple[bytes, bytes]:
         """Returns the contents of the json and of the txt."""
@@ -40,10 +42,9 @@ class SampleParts:
     def planned(self) -> Planned:
         """Returns what the shard plan has to know of it."""
         json_data, txt_data = self.members()
-        digest = members_digest(
-            self.mp4, *(hashlib.sha256(data).hexdigest() for data in (json_data, txt_data))
-        )
-        size = self.mp4_bytes + len(json_data) + len(txt_data)
+        json_sha256, txt_sha256 = (hashlib.sha256(d).hexdigest() for d in (json_data, txt_data))
+        digest = members_digest(self.mp4, json_sha256, txt_sha256, self.frames_mp4)
+        size = self.mp4_bytes + len(json_data) + len(txt_data) + self.frames_mp4_bytes
         return Planned(self.meta["key"], self.meta["video_id"], self.meta["split"], size, digest)
 
 
@@ -59,7 +60,10 @@ def sample_parts(
     meta = sample_json(video, passage, clips, words, encoding, transcript)
     space = "" if meta["language"] in SPACELESS_LANGUAGES else " "
     text = space.join(clip["text"] for clip in meta["clips"])
-    return SampleParts(meta, text, encoding.mp4, encoding.mp4_bytes)
+    frames_bytes = encoding.frames_mp4_bytes or 0
+    return SampleParts(
+        meta, text, encoding.mp4, encoding.mp4_bytes, encoding.frames_mp4, frames_bytes
+    )
 
 
 def sample_json(

@@ -2,6 +2,7 @@
 
 ```
 train-000000.tar  | head KEY.mp4 | data | head KEY.json | data | head KEY.txt | data | ... | zeros |
+                    behind the txt head KEY.frames.mp4 | data, where a sample has one
 samples.parquet     a row a sample: its shard; offset, size and sha256 of each member's data
 ```
 """
@@ -84,8 +85,8 @@ def write_shard(
 ) -> WrittenShard:
     """Returns the entry and rows of a shard, once it stands whole in a folder of the store.
 
-    The same samples give the same bytes. It is made in a local temporary file, with one mp4 in
-    memory at a time.
+    The same samples give the same bytes. It is made in a local temporary file, with the members of
+    one sample in memory at a time.
 
     Args:
         name: its file name, as the plan gives it.
@@ -107,7 +108,7 @@ def write_shard(
         with _for_writing(part) as file:
             tar = TarWriter(file)
             for sample in samples:
-                rows.append(_add(tar, name, sample, workspace.get(sample.mp4)))
+                rows.append(_add(tar, name, sample, workspace))
             tar.close()
         splits = sorted({row["split"] for row in rows})
         if len(splits) != 1:
@@ -123,7 +124,7 @@ def write_shard(
     return WrittenShard(entry, pa.Table.from_pylist(rows, schema=SAMPLES))
 
 
-def _add(tar: TarWriter, shard: str, sample: SampleParts, mp4: bytes) -> dict[str, Any]:
+def _add(tar: TarWriter, shard: str, sample: SampleParts, workspace: Workspace) -> dict[str, Any]:
     """Adds the members of one sample. Returns its row."""
     meta = sample.meta
     key = meta["key"]
@@ -135,10 +136,14 @@ def _add(tar: TarWriter, shard: str, sample: SampleParts, mp4: bytes) -> dict[st
     }
     row |= {column: value for column, value in meta.items() if column in FROM_JSON}
     json_data, txt_data = sample.members()
-    for member, data in (("mp4", mp4), ("json", json_data), ("txt", txt_data)):
-        row[f"{member}_offset"] = tar.add(f"{key}.{member}", data)
-        row[f"{member}_size"] = len(data)
-        row[f"{member}_sha256"] = _sha256(data)
+    members = {"mp4": workspace.get(sample.mp4), "json": json_data, "txt": txt_data}
+    if sample.frames_mp4 is not None:
+        members["frames.mp4"] = workspace.get(sample.frames_mp4)
+    for member, data in members.items():
+        column = member.removesuffix(".mp4")
+        row[f"{column}_offset"] = tar.add(f"{key}.{member}", data)
+        row[f"{column}_size"] = len(data)
+        row[f"{column}_sha256"] = _sha256(data)
     return row
 
 

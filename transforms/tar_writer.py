@@ -9,7 +9,7 @@ from typing import IO
 
 from reelscript.pipeline.errors import DataError
 
-MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+\.(mp4|json|txt)")
+MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+\.(mp4|json|txt|frames\.mp4)")
 LONGEST_NAME = 100  # the name field of a ustar header
 USTAR_MOST_BYTES = 8**11 - 1  # what eleven octal digits hold: 8 GiB less one
 
@@ -58,7 +58,8 @@ def tar_header(name: str, size_bytes: int) -> bytes:
     """Returns a member's header, 512 bytes. Raises DataError for a name that is not `KEY.kind`."""
     if not MEMBER_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise DataError(
-            f"{name!r} is no name for a member: [A-Za-z0-9_-]+ and .mp4, .json or .txt is"
+            f"{name!r} is no name for a member: "
+            "[A-Za-z0-9_-]+ and .mp4, .json, .txt or .frames.mp4 is"
         )
     info = tarfile.TarInfo(name)  # mode 0644; mtime, uid and gid are 0
     info.size = size_bytes

@@ -35,7 +35,7 @@ from reelscript.transforms.voice_activity import FRAME_SAMPLES, voice_probabilit
 
 EXCERPTS, EXCERPT_S = 4, 45.0
 ENOUGH_S = 60.0  # of trying; then no further excerpt is begun
-TAR_BYTES = 3 * (512 + 256)  # of a sample's members: a header, and half a block to fill up
+TAR_BYTES = 512 + 256  # of a member: a header, and half a block to fill up
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +239,4 @@ def sample_bytes(video: Video, passages: Sequence[Passage], workspace: Workspace
     transcript = workspace.get_record(Transcript, video.transcript)
     encoded = {e.key: e for e in workspace.get_records(Encoding, video.encodings)}
     parts = (sample_parts(video, p, clips, words, encoded[p.key], transcript) for p in passages)
-    return sum(part.planned().bytes + TAR_BYTES for part in parts)
+    return sum(p.planned().bytes + TAR_BYTES * (3 + (p.frames_mp4 is not None)) for p in parts)

@@ -1,13 +1,17 @@
-"""One mp4 against what its json says of it: container, codecs, size, frames, keyframes."""
+"""A sample's mp4 and frames.mp4 against its json: container, codecs, size, frames, keyframes."""
 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import av
 from av.video.frame import VideoFrame
+
+from reelscript.transforms.mp4_format import exact_rate
 
 KEYFRAME_S = 1.0  # the furthest that any frame lies behind its keyframe ...
 ROUNDING_S = 0.0015  # ... but for the ticks of the container
@@ -17,9 +21,7 @@ MEDIA_S = 0.25  # between a stated and a decoded duration: the last frame, audio
 def media_faults(mp4: bytes, meta: Mapping[str, Any]) -> Iterator[str]:
     """Yields what is wrong with an mp4; `meta` is the json of its sample."""
     key = meta["key"]
-    boxes = list(top_boxes(mp4))
-    if "moov" not in boxes or "mdat" not in boxes[boxes.index("moov") :]:
-        yield f"{key}.mp4 is not faststart: its parts are {', '.join(boxes[:6])}"
+    yield from _container_faults(f"{key}.mp4", mp4)
     with av.open(io.BytesIO(mp4), "r") as container:
         video, sound = container.streams.video[0], list(container.streams.audio)
         codecs = {stream.codec_context.name for stream in sound}
@@ -33,6 +35,12 @@ def media_faults(mp4: bytes, meta: Mapping[str, Any]) -> Iterator[str]:
             if isinstance(frame, VideoFrame)
         ]
     yield from _frame_faults(f"{key}.mp4", frames, meta)
+
+
+def _container_faults(at: str, mp4: bytes) -> Iterator[str]:
+    boxes = list(top_boxes(mp4))
+    if "moov" not in boxes or "mdat" not in boxes[boxes.index("moov") :]:
+        yield f"{at} is not faststart: its parts are {', '.join(boxes[:6])}"
 
 
 def _frame_faults(
@@ -61,11 +69,30 @@ def _frame_faults(
         yield f"{at}: a frame lies {furthest_s:.2f} s behind its keyframe"
 
 
-def intra_faults(mp4: bytes, key: str) -> Iterator[str]:
-    """Yields a fault if a frame of a `frames.mp4` is not coded by itself."""
+def frames_faults(mp4: bytes, meta: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what is wrong with a frames.mp4; `meta` is the json of its sample."""
+    at = f"{meta['key']}.frames.mp4"
+    yield from _container_faults(at, mp4)
     with av.open(io.BytesIO(mp4), "r") as container:
-        if not all(frame.key_frame for frame in container.decode(video=0)):
-            yield f"{key}.frames.mp4 holds frames that are not keyframes"
+        video, codecs = container.streams.video[0], [s.type for s in container.streams]
+        if video.codec_context.name != "h264" or codecs != ["video"]:
+            yield f"{at} is {video.codec_context.name} in {', '.join(codecs)}, not H.264 alone"
+        rate = Fraction(video.average_rate or 0)
+        frames = [(f.time, f.key_frame, (f.width, f.height)) for f in container.decode(video)]
+    if not all(is_key for _, is_key, _ in frames):
+        yield f"{at} holds frames that are not keyframes"
+    sizes = {size for _, _, size in frames}
+    if sizes != {(meta["width_px"], meta["height_px"])}:
+        yield f"{at} shows {sorted(sizes)} px, json says {meta['width_px']}x{meta['height_px']}"
+    places_s = [float(i / rate) for i in range(len(frames))]
+    times_s = [time_s for time_s, _, _ in frames]
+    if any(
+        t is None or abs(t - due) > ROUNDING_S for t, due in zip(times_s, places_s, strict=True)
+    ):
+        yield f"{at}: its frames are not at 0, 1/{float(rate):g}, 2/{float(rate):g}, ... s"
+    due = math.ceil(meta["frames"] * rate / exact_rate(meta["fps"]))
+    if len(frames) != due:
+        yield f"{at} has {len(frames)} frames at {float(rate):g} a second, {due} are due"
 
 
 def top_boxes(mp4: bytes) -> Iterator[str]:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import IO, Any
 
 from reelscript.jobs.verify.guarded import guarded
-from reelscript.jobs.verify.media import intra_faults, media_faults
+from reelscript.jobs.verify.media import frames_faults, media_faults
 from reelscript.jobs.verify.tables import MEDIA_S, ROUNDING_S, ClipsOf, Row, Rows, finite
 from reelscript.reading.tables import no_json
 from reelscript.schemas.sample import FORMAT
@@ -93,17 +93,16 @@ def _sample_faults(
     file: IO[bytes], members: Mapping[str, tarfile.TarInfo], index: Index, key: str, media: bool
 ) -> Iterator[str]:
     row = index.samples[key]
+    said_frames = row.get("frames_offset") is not None
+    if said_frames != (FRAMES in members):
+        lacking = "the tar has none" if said_frames else "of which the index says nothing"
+        yield f"{key}.{FRAMES}: {lacking}"
     data = {}
     for kind, member in members.items():
         file.seek(member.offset_data)
         data[kind] = file.read(member.size)
-        for what, found in (("offset", member.offset_data), ("size", member.size)):
-            if kind in MEMBERS and row[f"{kind}_{what}"] != found:
-                said = row[f"{kind}_{what}"]
-                yield f"{key}.{kind}: the index says {what} {said}, the tar {found}"
-        expected = row.get(f"{kind}_sha256")
-        if expected is not None and hashlib.sha256(data[kind]).hexdigest() != expected:
-            yield f"{key}.{kind} has not the sha256 of the index"
+        if kind != FRAMES or said_frames:
+            yield from _index_faults(row, kind, member.offset_data, data[kind])
     meta = json.loads(data["json"].decode(), parse_constant=no_json, object_pairs_hook=_once)
     shape = list(_field_faults(key, meta))
     yield from shape
@@ -118,7 +117,19 @@ def _sample_faults(
     if media:
         yield from guarded(f"{key}.mp4", media_faults(data["mp4"], meta))
         if FRAMES in data:
-            yield from guarded(f"{key}.{FRAMES}", intra_faults(data[FRAMES], key))
+            yield from guarded(f"{key}.{FRAMES}", frames_faults(data[FRAMES], meta))
+
+
+def _index_faults(row: Row, kind: str, offset: int, data: bytes) -> Iterator[str]:
+    """Whether a member lies where samples.parquet says, and is what it says."""
+    at, columns = f"{row['key']}.{kind}", kind.partition(".")[0]
+    for what, found in (("offset", offset), ("size", len(data))):
+        said = row[f"{columns}_{what}"]
+        if said != found:
+            yield f"{at}: the index says {what} {said}, the tar {found}"
+    expected = row.get(f"{columns}_sha256")
+    if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+        yield f"{at} has not the sha256 of the index"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -44,6 +44,12 @@ COLUMNS = {
         "language": f"{TEXT}?",
     },
 }
+FRAMES_COLUMNS = {
+    "frames_offset": f"{COUNT}?",
+    "frames_size": f"{COUNT}?",
+    "frames_sha256": f"{TEXT}?",
+}
+"""Of samples.parquet; null where a sample has no frames.mp4, and older corpora lack them."""
 VIDEO_ID = re.compile(r"[A-Za-z0-9_-]+")
 KEY = re.compile(r"([A-Za-z0-9_-]+)-([0-9]{9,})")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -54,8 +60,11 @@ MEDIA_S = 0.25  # between a stated and a decoded duration: the last frame, audio
 
 def column_faults(name: str, table: pa.Table) -> Iterator[str]:
     """Yields columns that are missing, of another type, or null where they must not be; and NaN."""
-    for column, kind in COLUMNS[name].items():
+    later = FRAMES_COLUMNS if name == "samples" else {}
+    for column, kind in (COLUMNS[name] | later).items():
         if column not in table.column_names:
+            if column in later:
+                continue
             yield f"{name}.parquet lacks the column {column}"
             continue
         found = table.schema.field(column).type
@@ -167,6 +176,8 @@ def sample_faults(samples: list[Row], videos: Rows, clips_of: ClipsOf) -> Iterat
             yield f"{at} is of {sample['video_id']!r}, which is no kept video"
         if not (sample["duration_s"] > 0 and sample["end_s"] > sample["start_s"] >= 0):
             yield f"{at} lasts from {sample['start_s']} to {sample['end_s']} s"
+        if len({sample.get(column) is None for column in FRAMES_COLUMNS}) > 1:
+            yield f"{at} has some of {', '.join(FRAMES_COLUMNS)}, but not all"
         yield from _passage_faults(at, sample, clips_of.get(sample["key"], []))
     for key in sorted(set(clips_of) - seen, key=str):
         yield f"kept clips name the sample {key!r}, which samples.parquet does not know"

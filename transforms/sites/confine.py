@@ -15,8 +15,8 @@ from collections.abc import Collection
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
-from reelscript.transforms.addresses import AddressGuard
 from reelscript.transforms.sites.traffic import refusing
+from reelscript.transforms.web.addresses import AddressGuard
 
 MEMORY_BYTES = 2 << 30  # yt-dlp takes 0.1 GB, a page of 10 MB a few times its size
 PROGRAMS = frozenset({"deno"})  # runs the JavaScript of YouTube; yt-dlp lets it at no file or host

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from reelscript.pipeline.attempts import FULL
 from reelscript.pipeline.errors import StageError, StorageError, UsageError
 from reelscript.schemas.text import one_line
-from reelscript.transforms.answers import WORTH_RETRYING, seconds_asked
 from reelscript.transforms.sites.said import class_and_kind
 from reelscript.transforms.urls import WEB_SCHEMES, published_url
+from reelscript.transforms.web.answers import WORTH_RETRYING, seconds_asked
 
 USAGE, STORAGE, DISK_FULL = "usage", "storage", "disk_full"
 """Kinds of faults that are none of the source: the settings, our own state, our own disk."""

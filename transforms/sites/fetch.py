@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from reelscript.pipeline.errors import BLOCKED, StageError, StorageError, UsageError
-from reelscript.transforms.manners import site_of_url
 from reelscript.transforms.sites.errors import DISK_FULL, STORAGE, USAGE, Fault
 from reelscript.transforms.sites.job import Job
 from reelscript.transforms.sites.options import SiteOptions
@@ -34,7 +33,8 @@ from reelscript.transforms.sites.parts import grew, sizes
 from reelscript.transforms.sites.supervise import answer_of
 from reelscript.transforms.sites.video import Entry, SitePlaylist, SiteSubtitles, SiteVideo
 from reelscript.transforms.urls import published_url
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.manners import site_of_url
+from reelscript.transforms.web.terms import Web
 
 MOST_TIMES = 2
 """Once `max_bytes` came in so many times for one video, pages too, no further attempt begins."""

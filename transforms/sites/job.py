@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelscript.transforms.sites.options import SiteOptions
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.terms import Web
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from yt_dlp.networking.exceptions import RequestError  # noqa: TID253 - see above
 
 from reelscript.pipeline.errors import BLOCKED, StageError, StorageError
-from reelscript.transforms.answers import seconds_asked
-from reelscript.transforms.challenges import challenger
-from reelscript.transforms.manners import site_of_url
-from reelscript.transforms.web import Web
+from reelscript.transforms.web.answers import seconds_asked
+from reelscript.transforms.web.challenges import challenger
+from reelscript.transforms.web.manners import site_of_url
+from reelscript.transforms.web.terms import Web
 
 MAX_PAGES_BYTES = 100 << 20  # all pages and manifests for one video or list
 COUNTED_BYTES = 64 << 10  # so many at once are told to the manners, which lie in a file

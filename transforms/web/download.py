@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reelscript.pipeline.errors import StageError
-from reelscript.transforms.answers import TryAgain, blocked, check_head, site_at
-from reelscript.transforms.gunzip import Gunzip
 from reelscript.transforms.urls import WEB_SCHEMES, published_url, without_credentials
+from reelscript.transforms.web.answers import TryAgain, blocked, check_head, site_at
+from reelscript.transforms.web.gunzip import Gunzip
 
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
-    from reelscript.transforms.web import Web
+    from reelscript.transforms.web.terms import Web
 
 T = TypeVar("T")
 
@@ -139,7 +139,7 @@ async def _asked(url: str, web: Web, take: Callable[[httpx.Response], Awaitable[
     import httpx
     import tenacity
 
-    from reelscript.transforms.guarded_http import GuardedTransport
+    from reelscript.transforms.web.guarded_http import GuardedTransport
 
     limits = web.limits
     headers = {"User-Agent": web.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}

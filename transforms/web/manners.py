@@ -26,9 +26,9 @@ from typing import TypeVar
 
 from reelscript.pipeline.errors import BLOCKED, StageError
 from reelscript.schemas.text import one_line
-from reelscript.transforms import manners_state as state
-from reelscript.transforms.manners_file import change
-from reelscript.transforms.rates import (
+from reelscript.transforms.web import manners_state as state
+from reelscript.transforms.web.manners_file import change
+from reelscript.transforms.web.rates import (
     BLOCKED_AFTER,
     PRESETS,
     Rates,

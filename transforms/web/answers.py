@@ -8,13 +8,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from reelscript.pipeline.errors import BLOCKED, StageError
-from reelscript.transforms.challenges import challenger
-from reelscript.transforms.rates import site_of
+from reelscript.transforms.web.challenges import challenger
+from reelscript.transforms.web.rates import site_of
 
 if TYPE_CHECKING:
     import httpx
 
-    from reelscript.transforms.web import Web
+    from reelscript.transforms.web.terms import Web
 
 WHOLE = frozenset({200, 203})
 WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})

@@ -19,7 +19,7 @@ from typing import TypeVar
 from reelscript.pipeline.errors import StorageError
 from reelscript.pipeline.processes import this_process
 from reelscript.schemas.text import digest
-from reelscript.transforms.manners_state import TABLES
+from reelscript.transforms.web.manners_state import TABLES
 
 T = TypeVar("T")
 VERSION = 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reelscript.transforms.addresses import AddressGuard
-from reelscript.transforms.download import Limits
-from reelscript.transforms.manners import Manners
+from reelscript.transforms.web.addresses import AddressGuard
+from reelscript.transforms.web.download import Limits
+from reelscript.transforms.web.manners import Manners
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import httpcore
 import httpx  # noqa: TID253 - this module is imported late itself
 
 from reelscript.pipeline.errors import UsageError
-from reelscript.transforms.addresses import AddressGuard
+from reelscript.transforms.web.addresses import AddressGuard
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
