@@ -10,10 +10,16 @@ from pathlib import Path
 
 import reelscript
 
-TRAIN = ("safetensors", "torch")  # of the extra `train`, which networks need at once ...
-NETWORKS = ("reelscript.models.", "reelscript.jobs.pretrain.", "reelscript.jobs.evaluate.")
-OTHERS = ("webdataset",)  # ... and what examples show, of no extra but `test`
 FOLDERS = ("examples", "jobs", "models", "pipeline", "reading", "schemas", "transforms")
+NETWORKS = ("reelscript.models.", "reelscript.jobs.pretrain.", "reelscript.jobs.evaluate.")
+EXAMPLES = ("reelscript.examples.",)
+MAY_NEED = {
+    "safetensors": NETWORKS,
+    "torch": (*NETWORKS, *EXAMPLES),
+    "webdataset": EXAMPLES,
+    "yt_dlp": ("reelscript.transforms.sites.",),  # what runs in its child process
+}
+"""Packages of extras, and the modules that are imported only where they are there."""
 
 
 def main(tree: Path) -> int:
@@ -30,28 +36,26 @@ def main(tree: Path) -> int:
         print("not shipped:", ", ".join(missing))
         return 1
     python = [p.with_suffix("") for p in wanted if p.suffix == ".py"]
-    modules = [".".join(["reelscript", *p.parts]) for p in python]
-    need_train = [module for module in modules if not imports(module.removesuffix(".__init__"))]
-    outside = [m for m in need_train if not m.startswith((*NETWORKS, "reelscript.examples."))]
-    if outside:
-        print("need the extra `train` to be imported:", ", ".join(outside))
+    modules = [".".join(["reelscript", *p.parts]).removesuffix(".__init__") for p in python]
+    lacking = {module: lacked for module in modules if (lacked := lacked_by(module))}
+    wrong = [f"{m} ({of})" for m, of in lacking.items() if not m.startswith(MAY_NEED.get(of, ()))]
+    if wrong:
+        print("cannot be imported without an extra:", ", ".join(wrong))
         return 1
     print(
-        f"the wheel holds {len(wanted)} files; {len(modules) - len(need_train)} modules import "
-        f"without any extra, {len(need_train)} of networks need [train]"
+        f"the wheel holds {len(wanted)} files; {len(modules) - len(lacking)} modules import "
+        f"without any extra, {len(lacking)} of networks, sites and examples need one"
     )
     return 0
 
 
-def imports(module: str) -> bool:
-    """Returns whether a module imports; False if only a package of the extra `train` is missing."""
+def lacked_by(module: str) -> str | None:
+    """Returns the package without which a module cannot be imported; None: it can."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name in (*TRAIN, *OTHERS):
-            return False
-        raise
-    return True
+        return (error.name or "").partition(".")[0]
+    return None
 
 
 if __name__ == "__main__":
