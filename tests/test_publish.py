@@ -16,6 +16,7 @@ import pytest
 
 from reelscript.jobs import cli
 from reelscript.jobs.build import build
+from reelscript.jobs.command_line import without_retry
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.verify.corpus import verify
 from reelscript.pipeline.errors import UsageError
@@ -219,4 +220,4 @@ def test_cli_status_tells_how_to_go_on(
     ],
 )
 def test_cli_command_that_goes_on_retries_nothing(words: list[str], kept: list[str]) -> None:
-    assert cli.without_retry(words) == kept
+    assert without_retry(words) == kept
