@@ -48,7 +48,8 @@ class EnglishVoice:
     def say(self, text: str) -> tuple[Sound, list[SpokenWord]]:
         """Returns one sentence as sound, and its words with times from the start of that sound."""
         (chunk,) = self.voice.synthesize(text, self.settings, include_alignments=True)
-        assert chunk.phoneme_alignments, "the voice gives no times: is the package onnx installed?"
+        if not chunk.phoneme_alignments:
+            raise SystemExit("the voice gives no times: pip install onnx, or the extra make-videos")
         starts, at = [], 0
         for phoneme in chunk.phoneme_alignments:
             starts.append(at / RATE_HZ)

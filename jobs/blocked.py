@@ -40,5 +40,6 @@ class Blocked:
         others = [f"so do {more} more sites"] if more else []
         raise SitesBlocked(
             f"{'; '.join([*sites, *others])}. What was finished is saved: the same command goes on "
-            "later, and with --publish makes a release of what is finished"
+            "later, or with acquire.cookies_file; with --publish it makes a release of what is "
+            "finished"
         )

@@ -139,6 +139,13 @@ def build(what: tuple[str, ...], out: str, quiet: bool, dry_run: bool, **options
     options["publish_only"] = options.pop("publish")
     built = run(*sources, out=out, progress=progress, command=same_command(), **options)
     _tell(built)
+    if built.exit_code == TOO_MANY_FAILED:
+        click.echo(
+            f"reelscript: {built.failed_share:.0%} of the sources failed, more than --max-failed "
+            f"{options['max_failed']:.0%}: `reelscript status {shlex.quote(out)}` says why, and "
+            "how to try them again",
+            err=True,
+        )
     raise SystemExit(built.exit_code)
 
 

@@ -277,6 +277,8 @@ def _section(name: str, values: Any, where: str) -> Any:
         first = error.errors()[0]
         key = ".".join([name, *(str(part) for part in first["loc"][:1])])
         said = re.sub(r"^(Value error, |Input )", "", first["msg"])
+        if first["type"] == "tuple_type":
+            said = "expected a list, such as [a, b]"
         found = f", found {first['input']!r}" if first["loc"] else ""  # all of it may hold secrets
         raise UsageError(f"{where}: {key}: {said}{found}"[:400]) from error
     for key in known:

@@ -25,7 +25,10 @@ SAME = (
 """What facts depend on of all that the list says; a new title measures nothing again."""
 NEEDED = (*SAME, "chain", "outcome", "reason")
 ALL = "all"
-OF_THE_MOMENT = ("changed", "damaged_artefact", BLOCKED, "needs_yt_dlp", "needs_javascript")
+OF_THE_MOMENT = (
+    *("changed", "damaged_artefact", BLOCKED),
+    *("private_address", "needs_yt_dlp", "needs_javascript"),  # of settings, or of the machine
+)
 """What a source failed for that may not be true of it any more the next time, or never was."""
 OUTCOME = ("outcome", "stage", "reason", "detail")
 SITE_SAYS = {"title": "site_title", "channel": "site_channel", "license": "site_license"}

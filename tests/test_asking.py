@@ -77,3 +77,10 @@ def test_asking_keeps_state_in_a_folder_of_the_user(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(UsageError, match="set XDG_RUNTIME_DIR"):
         web_of(Acquire(), tmp_path)
+
+
+def test_asking_finds_cookies_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert site_options_of(Acquire(cookies_file="ck.txt")).cookies_file == str(tmp_path / "ck.txt")

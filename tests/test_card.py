@@ -279,3 +279,26 @@ def test_card_is_the_same_for_the_same_corpus_whatever_it_cost() -> None:
     stats = corpus(9, ["mit"], ["en"], ["train"])
     other = json.loads(json.dumps(stats)) | {"costs": {"probe": {"cpu_s": 1.0}}}
     assert dataset_card(stats, {"name": "n"}) == dataset_card(other, {"name": "n"})
+
+
+@pytest.mark.parametrize(
+    ("sources", "said", "unsaid"),
+    [
+        (["asr"], ["The words were recognised"], ["subtitles, which nobody"]),
+        (["captions"], ["The words are those of subtitles"], ["were recognised by a machine"]),
+        (
+            ["asr", "captions"],
+            ["Some of the words are those of subtitles", "The other words were recognised"],
+            [],
+        ),
+    ],
+)
+def test_card_limits_tell_where_words_come_from(
+    sources: list[str], said: list[str], unsaid: list[str]
+) -> None:
+    stats = corpus(6, ["mit"], ["en"], ["train"])
+    row = stats["transcripts"]["rows"][0]
+    stats["transcripts"]["rows"] = [row | {"name": name} for name in sources]
+    body = parted(dataset_card(stats, {}))[1]
+    assert all(text in body for text in said)
+    assert not any(text in body for text in unsaid)

@@ -63,7 +63,7 @@ def site_options_of(asked: Acquire) -> SiteOptions:
     return SiteOptions(
         max_height_px=asked.max_height_px,
         subtitle_languages=(asked.subtitle_languages or ()) if asked.subtitles else (),
-        cookies_file=asked.cookies_file,
+        cookies_file=_whole(asked.cookies_file),  # the child works in another folder
         cookies_from_browser=asked.cookies_from_browser,
         proxy=_proxy(asked),
         extractor_args=tuple(map(with_secrets, asked.extractor_args)),
@@ -83,7 +83,8 @@ def refuse_secrets(proxy: str | None, extractor_args: tuple[str, ...]) -> None:
     """Raises ValueError where settings, which are published, hold what is nobody's business."""
     if proxy is not None and not _PROXY.fullmatch(proxy):
         raise ValueError(
-            "acquire.proxy: name variables in place of user and password: http://$USER:$PASS@host:1"
+            "acquire.proxy: name environment variables in place of user and password: "
+            "http://$PROXY_USER:$PROXY_PASSWORD@host:3128"
         )
     for name, value in _SECRET_ARG.findall(";".join(extractor_args)):
         if not _ONLY_NAMES.fullmatch(value):
@@ -105,6 +106,10 @@ def with_secrets(text: str) -> str:
         return there
 
     return SECRET.sub(value, text)
+
+
+def _whole(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def _proxy(asked: Acquire) -> str | None:

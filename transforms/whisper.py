@@ -155,11 +155,15 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(download_model(name))
     except Exception as error:
-        carried = ", ".join(PACKAGED)
+        here = [n for n, p in PACKAGED.items() if _from_packages(n, p) is not None]
+        small = (
+            f"the small one that is here: --set transcribe.model={here[-1]}"
+            if here
+            else f"one of reelscript[demo], which carries {', '.join(PACKAGED)}"
+        )
         raise UsageError(
             f"the Whisper model {name!r} is not on this machine and could not be fetched from the "
-            f"hub ({type(error).__name__}): give a folder, or install reelscript[demo], which "
-            f"carries {carried}"
+            f"hub ({type(error).__name__}): give a folder, or take {small}"
         ) from error
 
 

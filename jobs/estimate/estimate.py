@@ -224,7 +224,7 @@ def _all_stages(config: Config) -> list[Stage]:
 def _notes(sample: Sequence[Sampled], tried: Tried, made: Estimate, youtube: int) -> Iterator[str]:
     """Yields what else is to be said of an estimate."""
     if youtube:
-        yield f"{youtube} YouTube sources are not estimated: they are not part of this version"
+        yield f"{youtube} YouTube sources are not estimated: only a build asks for them"
     ended = [s.video for s in sample if not s.video.pending]
     for outcome in ("rejected", "failed"):
         found = [v for v in ended if v.outcome == outcome]

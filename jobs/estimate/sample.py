@@ -13,19 +13,22 @@ from typing import Any
 import pyarrow as pa
 
 from reelscript.jobs.config import Config
-from reelscript.pipeline.errors import StageError
+from reelscript.pipeline.errors import BLOCKED, StageError
 from reelscript.pipeline.stage import apply
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.text import digest
 from reelscript.schemas.video import Seconds, Video
 from reelscript.schemas.videos import Videos
-from reelscript.transforms.acquire import Acquire
+from reelscript.transforms.acquire import PLAYLIST, Acquire
 from reelscript.transforms.local_file import file_signature
 from reelscript.transforms.urls import scheme_of
 
 SAMPLE = 12
 FETCHED, FETCHED_BYTES = 3, 200 * 10**6  # no more is fetched for a guess
+NOT_OF_THE_SOURCE = ("too_large", "timed_out", BLOCKED, PLAYLIST)
+"""Why a source was not looked at that may be a good one: small limits of ours, a site that wants no
+more requests, a list of sources."""
 CONNECT_S, FETCH_S = 10.0, 60.0  # longest waits, whatever the config allows a build
 
 
@@ -136,7 +139,7 @@ def _fetched(one: Sampled, acquire: Acquire, workspace: Workspace) -> Sampled:
         fetched = acquire.fetch_file(video.location, target, workspace)
     except StageError as error:
         target.unlink(missing_ok=True)
-        unread = error.kind in ("too_large", "timed_out")  # of these small limits, not the config's
+        unread = error.kind in NOT_OF_THE_SOURCE
         return one if unread else replace(one, video=_failed(video, error))
     here = replace(video, location=str(target), source_sha256=fetched.sha256)
     return replace(one, video=here, size_bytes=fetched.size_bytes)

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config
 from reelscript.jobs.provenance import all_reasons
+from reelscript.pipeline.errors import BLOCKED
 from reelscript.pipeline.ledger import ENCODED, Ledger
 from reelscript.pipeline.resume import NEEDED, standing
 from reelscript.pipeline.store import Store
@@ -25,6 +26,9 @@ PASSING = re.compile(
 MENDED = {
     "needs_yt_dlp": "with pip install 'reelscript[sites]'",
     "not_found": "when the file is there",
+    "private_address": "when acquire.allow_addresses allows it",
+    "outside_roots": "when acquire.local_roots allows it",
+    "needs_javascript": "with pip install 'reelscript[youtube]'",
     "not_a_file": "when it is a file",
     "unreadable": "when the file can be read",
     "out_of_memory": "with fewer workers, or more memory",
@@ -95,7 +99,7 @@ def counted(store: Store) -> tuple[Sources | None, list[Ending], int]:
         rejected=outcome["rejected"],
         failed=outcome["failed"],
         pending=_count(pending),
-        again=_count(pc.and_(pending, pc.is_valid(at))),
+        again=_count(pc.and_(pc.and_(pending, pc.is_valid(at)), pc.invert(_blocked(rows)))),
     )
     encoded = Ledger(store, ENCODED).latest(ENDED)
     whole = finished.filter(pc.equal(finished["outcome"], "pending"))["video_id"]
@@ -125,6 +129,11 @@ def _ending(first: Mapping[str, Any], how_many: int) -> Ending:
     passing = failed and PASSING.fullmatch(reason) is not None
     when = MENDED.get(reason) if failed else None
     return Ending(count=how_many, passing=passing, when=when, **told)
+
+
+def _blocked(rows: pa.Table) -> Any:
+    """Returns of which rows a site let us not in: they were never measured."""
+    return pc.fill_null(pc.equal(rows["reason"], BLOCKED), False)
 
 
 def _count(mask: Any) -> int:

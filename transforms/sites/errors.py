@@ -153,7 +153,10 @@ def _of_type(error: BaseException) -> Fault | None:
     if _is(error, "UserNotLive"):
         return Fault("not_yet_live", sentence(error))
     if _is(error, "CookieLoadError"):
-        return Fault(USAGE, f"the cookies cannot be read: {one_line(str(error.__context__))}")
+        return Fault(
+            USAGE,
+            "the cookies cannot be read: expected a file in Netscape's format, or that browser's",
+        )
     return None
 
 
