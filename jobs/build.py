@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config, load_config, resolved
 from reelscript.jobs.encode import encode
+from reelscript.jobs.exit_codes import DONE, TOO_MANY_FAILED
 from reelscript.jobs.measure import (
     AtOnce,
     Measured,
@@ -45,7 +46,6 @@ from reelscript.schemas.text import one_line
 from reelscript.schemas.videos import Videos
 from reelscript.transforms.acquire import PLAYLIST
 
-DONE, TOO_MANY_FAILED = 0, 3
 DEFAULT_MAX_FAILED = 0.2
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reelscript.jobs import cli_networks
-from reelscript.jobs.command_line import same_command
+from reelscript.jobs.command_line import max_failed, quiet, same_command, settings
+from reelscript.jobs.exit_codes import BLOCKED, DATA_WRONG, INTERRUPTED, TOO_MANY_FAILED, USAGE
 from reelscript.pipeline.errors import DataError, ReelscriptError, SitesBlocked, UsageError
 from reelscript.schemas.text import one_line
 
 if TYPE_CHECKING:
     from reelscript.jobs.build import Built
 
-DATA_WRONG, USAGE, TOO_MANY_FAILED, BLOCKED, INTERRUPTED = 1, 2, 3, 4, 130
 LATER = (
     "audit",
     "sweep",
@@ -70,13 +70,7 @@ def cli(debug: bool) -> None:
 @cli.command(epilog="Example: reelscript build videos/ -o corpus --set transcribe.model=small")
 @click.argument("what", nargs=-1, metavar="CONFIG.yaml|SOURCES...")
 @click.option("-o", "--out", required=True, help="The corpus folder (or fsspec URL).")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="A.B=VALUE",
-    help="Override one setting; repeatable.",
-)
+@settings
 @click.option(
     "--engine",
     default="local",
@@ -101,14 +95,8 @@ def cli(debug: bool) -> None:
     metavar="[REASON]",
     help="Try failed sources again: those that failed for REASON, or all.",
 )
-@click.option(
-    "--max-failed",
-    type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
-    help="Largest share of failed sources; above it exit code 3.",
-)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@max_failed("sources")
+@quiet
 @click.option("--dry-run", is_flag=True, help="Check everything, estimate, write nothing.")
 @click.option("--publish", is_flag=True, help="A release of what is finished; measure nothing.")
 def build(what: tuple[str, ...], out: str, quiet: bool, dry_run: bool, **options: Any) -> None:

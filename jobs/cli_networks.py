@@ -7,10 +7,22 @@ from typing import Any
 
 import click
 
-from reelscript.jobs.command_line import same_command
+from reelscript.jobs.command_line import max_failed, quiet, same_command, settings
+from reelscript.jobs.exit_codes import TOO_MANY_FAILED
 from reelscript.schemas.text import one_line
 
-TOO_MANY_FAILED = 3
+preprocess = click.option(
+    "--preprocess",
+    type=click.Choice(["official", "clean"]),
+    help="How frames are resized and scaled.  [default: as the checkpoint was trained]",
+)
+device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+precision = click.option(
+    "--precision", default="float32", show_default=True, help="float32, or on a GPU bfloat16."
+)
+workers = click.option(
+    "--workers", type=click.IntRange(1), help="Processes that decode.  [default: one a core]"
+)
 
 
 @click.command(epilog="Example: reelscript features TVTSv2_ViT_B_16.pth videos/ -o features.npz")
@@ -19,11 +31,7 @@ TOO_MANY_FAILED = 3
 @click.option(
     "-o", "--out", required=True, metavar="FILE", help="The .npz or .parquet file to write."
 )
-@click.option(
-    "--preprocess",
-    type=click.Choice(["official", "clean"]),
-    help="How frames are resized and scaled.  [default: as the checkpoint was trained]",
-)
+@preprocess
 @click.option(
     "--model",
     metavar="NAME",
@@ -42,23 +50,10 @@ TOO_MANY_FAILED = 3
     show_default=True,
     help="Videos that go through the network together.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--precision",
-    default="float32",
-    show_default=True,
-    help="float32, or on a GPU bfloat16.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes that decode.  [default: one a core]"
-)
-@click.option(
-    "--max-failed",
-    type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
-    help="Largest share of failed videos; above it exit code 3.",
-)
+@device
+@precision
+@workers
+@max_failed("videos")
 @click.option(
     "--allow-address",
     "allow_addresses",
@@ -66,7 +61,7 @@ TOO_MANY_FAILED = 3
     metavar="NETWORK",
     help="A network, such as 10.0.0.0/8, that may be asked beside the public internet.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet
 def features(
     checkpoint: str, videos: tuple[str, ...], out: str, max_failed: float, quiet: bool, **asked: Any
 ) -> None:
@@ -126,19 +121,11 @@ def features(
 )
 @click.option("--dual-softmax", is_flag=True, help="Re-weight retrieval over all queries (DSL).")
 @click.option("--model", metavar="NAME", help="Its configuration.  [default: found by its tensors]")
-@click.option(
-    "--preprocess",
-    type=click.Choice(["official", "clean"]),
-    help="How frames are resized and scaled.  [default: as the checkpoint was trained]",
-)
+@preprocess
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="At a time.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--precision", default="float32", show_default=True, help="float32, or on a GPU bfloat16."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes that decode.  [default: one a core]"
-)
+@device
+@precision
+@workers
 @click.option(
     "--max-missing",
     type=click.FloatRange(0, 1),
@@ -150,7 +137,7 @@ def features(
 @click.option(
     "-o", "--out", metavar="FILE", help="The .json to write.  [default: evaluation.json in the run]"
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet
 def evaluate(checkpoint: str, out: str | None, quiet: bool, **asked: Any) -> None:
     """Judge a checkpoint: sorting beside its blind floors, retrieval, zero-shot, linear probe.
 
@@ -179,14 +166,8 @@ def evaluate(checkpoint: str, out: str | None, quiet: bool, **asked: Any) -> Non
 @click.argument("config", metavar="CONFIG.yaml")
 @click.option("--data", required=True, metavar="DIR", help="The corpus (or its fsspec URL).")
 @click.option("-o", "--out", required=True, metavar="RUN", help="The folder of the run.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="A.B=VALUE",
-    help="Override one setting; repeatable.",
-)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@settings
+@quiet
 def pretrain(config: str, data: str, out: str, settings: tuple[str, ...], quiet: bool) -> None:
     """Train TVTSv2 on a corpus; the same command again goes on from the newest checkpoint.
 

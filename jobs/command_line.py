@@ -1,13 +1,34 @@
-"""The command line that goes on, as a run tells it to who comes after."""
+"""What the verbs share: options, and the command line that goes on."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 from reelscript.schemas.text import one_line
+
+quiet = click.option("--quiet", is_flag=True, help="No progress.")
+settings = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="A.B=VALUE",
+    help="Override one setting; repeatable.",
+)
+
+
+def max_failed(what: str) -> Callable[[Any], Any]:
+    """Returns the option that says how many of what may fail."""
+    return click.option(
+        "--max-failed",
+        type=click.FloatRange(0, 1),
+        default=0.2,
+        show_default=True,
+        help=f"Largest share of failed {what}; above it exit code 3.",
+    )
 
 
 def same_command() -> str:

@@ -227,18 +227,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _override(data: dict[str, Any], text: str) -> None:
-    """Puts one `section.key=value` into the data; the value is read as YAML."""
+def parts_of_override(
+    text: str, example: str, most_parts: int | None = None
+) -> tuple[list[str], Any]:
+    """Returns the names and the value of one `section.key=value`; the value is read as YAML.
+
+    Args:
+        text: as on the command line, behind `--set`.
+        example: of what is expected.
+        most_parts: how many names there may be; None: any number.
+
+    Raises:
+        UsageError: it is no such text, or the value no YAML.
+    """
     name, equals, value = text.partition("=")
     parts = name.strip().split(".")
-    if not equals or not all(parts) or len(parts) > 2:
-        raise UsageError(
-            f"--set {one_line(text)}: expected section.key=value, such as quality.max_words_per_s=6"
-        )
+    if not equals or not all(parts) or (most_parts is not None and len(parts) > most_parts):
+        raise UsageError(f"--set {one_line(text)}: expected section.key=value, such as {example}")
     try:
-        parsed = yaml.safe_load(value)
+        return parts, yaml.safe_load(value)
     except NOT_YAML as error:
         raise UsageError(f"--set {one_line(text)}: the value is not YAML") from error
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    """Puts one `section.key=value` into the data; the value is read as YAML."""
+    parts, parsed = parts_of_override(text, "quality.max_words_per_s=6", most_parts=2)
     if len(parts) == 1:
         data[parts[0]] = parsed
         return

@@ -95,11 +95,15 @@ class Captions(Stage):
         return kind in ("", *OF_THE_FILE) and super().still_there(facts, workspace)
 
     def _measure(self, video: Video, workspace: Workspace) -> Video:
-        if video.captions_location is None and _of_site(video, workspace) is None:
-            return video
+        location, of_site = video.captions_location, None
+        if location is None and (of_site := _of_site(video, workspace)) is None:
+            return video  # what the list names comes before what the site has
         try:
             end_s = math.inf if video.duration_s is None else video.duration_s
-            data, kind = self._read(video, workspace)
+            if of_site is not None:
+                data, kind = workspace.get(of_site.sha256), of_site.kind
+            else:
+                data, kind = self._read(video, workspace), None
             transcript, counts = transcript_of(data, kind, end_s)
             video = replace(video, captions_counts=json.dumps(counts))
             self._check(transcript.words, video, workspace)
@@ -110,22 +114,14 @@ class Captions(Stage):
         transcript = replace(transcript, language=language)
         return replace(video, captions=workspace.put_record(transcript))
 
-    def _read(self, video: Video, workspace: Workspace) -> tuple[bytes, str | None]:
-        """Returns the bytes of the file, and its kind where that is known.
-
-        What the list names comes before what the site has. Raises StageError where it cannot be
-        had.
-        """
-        location = video.captions_location
-        if location is None:
-            there = _of_site(video, workspace)
-            assert there is not None
-            return workspace.get(there.sha256), there.kind
+    def _read(self, video: Video, workspace: Workspace) -> bytes:
+        """Returns the bytes of the file that is named. Raises StageError where it is not had."""
+        location = video.captions_location or ""
         if len(location) > MAX_LOCATION_CHARS:
             raise StageError("bad_address", f"more than {MAX_LOCATION_CHARS} characters")
         if scheme_of(location) is None:
             self.fetching.check_root(location)
-            return read_file(location, video.captions_signature), None
+            return read_file(location, video.captions_signature)
         part = workspace.scratch_of(video) / f".part-{uuid.uuid4().hex}"
         try:
             fetching = replace(
@@ -135,7 +131,7 @@ class Captions(Stage):
                 retries=min(1, self.fetching.retries),
             )
             fetch_file(location, part, web_of(fetching, workspace.scratch))
-            return part.read_bytes(), None
+            return part.read_bytes()
         finally:
             part.unlink(missing_ok=True)
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from reelscript.pipeline.errors import DataError, UsageError
 from reelscript.schemas.text import one_line
 
-CHECKPOINTS = "checkpoints"  # of a run
-
 
 def weights_of(path: str | Path) -> Path:
     """Returns the file of weights that a path means: itself, or that of a run's newest checkpoint.
@@ -20,7 +18,7 @@ def weights_of(path: str | Path) -> Path:
     Raises:
         UsageError: it is a folder without checkpoints.
     """
-    from reelscript.jobs.pretrain.checkpoints import WEIGHTS, place_of, steps_of
+    from reelscript.jobs.pretrain.checkpoints import CHECKPOINTS, WEIGHTS, place_of, steps_of
 
     where = Path(path)
     if not where.is_dir():

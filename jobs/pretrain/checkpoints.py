@@ -29,6 +29,7 @@ from reelscript.schemas.text import one_line
 
 FORMAT = "reelscript-pretrain/1"
 NAME = re.compile(r"step-(\d{8,})")
+CHECKPOINTS = "checkpoints"  # the folder of a run
 WEIGHTS, TRAINER, BEST = "model.safetensors", "trainer.pt", "best.safetensors"
 UNFINISHED = ".part-"
 

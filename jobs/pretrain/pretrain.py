@@ -33,8 +33,6 @@ from reelscript.jobs.pretrain.streams import Streams, open_streams
 from reelscript.jobs.pretrain.trainer import Trainer
 from reelscript.jobs.pretrain.validation import is_better, validate
 
-CHECKPOINTS = "checkpoints"
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -124,7 +122,7 @@ class _Run:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / CHECKPOINTS
+        return self.folder / checkpoints.CHECKPOINTS
 
     def go_on(self) -> None:
         """Goes to the newest checkpoint, if there is one."""

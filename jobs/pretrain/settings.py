@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from reelscript.jobs.config import NOT_YAML, read_yaml
+from reelscript.jobs.config import parts_of_override, read_yaml
 from reelscript.jobs.pretrain.config import PretrainConfig
 from reelscript.models.tvts import configs
 from reelscript.pipeline.errors import UsageError, nearest
@@ -161,16 +161,7 @@ def _check_values(config: PretrainConfig, where: str) -> None:
 
 def _override(data: dict[str, Any], text: str) -> None:
     """Puts one `section.key=value` into the data; the value is read as YAML."""
-    name, equals, value = text.partition("=")
-    *sections, key = name.strip().split(".")
-    if not equals or not all([*sections, key]):
-        raise UsageError(
-            f"--set {one_line(text)}: expected section.key=value, such as optimisation.steps=100"
-        )
-    try:
-        parsed = yaml.safe_load(value)
-    except NOT_YAML as error:
-        raise UsageError(f"--set {one_line(text)}: the value is not YAML") from error
+    (*sections, key), parsed = parts_of_override(text, "optimisation.steps=100")
     part = data
     for section in sections:
         if part.get(section) is None:
