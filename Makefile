@@ -15,7 +15,7 @@ MADE := $(VENV)/made-with-python-$(VERSION)
 help:
 	@echo "make demo | test | lint | types | wheel | bench | soak | ci | clean   [PYTHON=python3.12]"
 
-demo: $(VENV)/has-demo  ## the tour: the videos in examples/videos become demo-corpus/
+demo: $(VENV)/has-tour  ## the tour: the videos in examples/videos become demo-corpus/
 	$(BIN)/reelscript demo -o demo-corpus
 
 test: $(VENV)/has-test  ## all tests but the long ones

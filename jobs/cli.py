@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reelscript.jobs import cli_networks
-from reelscript.jobs.command_line import max_failed, quiet, same_command, settings
+from reelscript.jobs.command_line import (
+    let_threads_sleep,
+    max_failed,
+    quiet,
+    same_command,
+    settings,
+)
 from reelscript.jobs.exit_codes import BLOCKED, DATA_WRONG, INTERRUPTED, TOO_MANY_FAILED, USAGE
 from reelscript.pipeline.errors import DataError, ReelscriptError, SitesBlocked, UsageError
 from reelscript.schemas.text import one_line
@@ -288,6 +294,7 @@ def demo(context: click.Context, out: str, in_browser: bool) -> None:
     from rich.console import Console
 
     from reelscript.jobs.demo import demo as tour
+    from reelscript.jobs.demo.training import CONFIG, train_demo
     from reelscript.jobs.progress import Progress
 
     tour.check_demo(out)
@@ -296,6 +303,11 @@ def demo(context: click.Context, out: str, in_browser: bool) -> None:
     _tell(built)
     click.echo(f"\n$ reelscript verify {shlex.quote(out)}")
     context.invoke(verify, folder=out)
+    if "://" not in out:
+        let_threads_sleep()
+        click.echo(f"\nA small network is trained on it, with {CONFIG}:")
+        for line in train_demo(out):
+            click.echo(line)
     for line in tour.look_further(out):
         click.echo(line)
     if in_browser and not tour.open_report(out):

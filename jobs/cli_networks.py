@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from reelscript.jobs.command_line import max_failed, quiet, same_command, settings
+from reelscript.jobs.command_line import (
+    let_threads_sleep,
+    max_failed,
+    quiet,
+    same_command,
+    settings,
+)
 from reelscript.jobs.exit_codes import TOO_MANY_FAILED
 from reelscript.schemas.text import one_line
 
@@ -71,6 +77,7 @@ def features(
     of equal parts of the whole video (12, unless the model or --frames says otherwise). Videos
     that fail are rows with a reason. After an interruption the same command goes on.
     """
+    let_threads_sleep()
     from rich.console import Console
 
     from reelscript.jobs.features.features import features as run
@@ -144,6 +151,7 @@ def evaluate(checkpoint: str, out: str | None, quiet: bool, **asked: Any) -> Non
     What is reached without seeing the video stands beside every sorting figure; the claim is the
     margin over it. Numbers with their intervals and settings go to a .json file.
     """
+    let_threads_sleep()
     from rich.console import Console
 
     from reelscript.jobs.evaluate.evaluate import default_out
@@ -173,6 +181,7 @@ def pretrain(config: str, data: str, out: str, settings: tuple[str, ...], quiet:
 
     Under torchrun, each process runs the same command, and they train together.
     """
+    let_threads_sleep()
     from reelscript.jobs.pretrain.pretrain import pretrain as run
 
     tell = (lambda _: None) if quiet else click.echo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +30,14 @@ def max_failed(what: str) -> Callable[[Any], Any]:
         show_default=True,
         help=f"Largest share of failed {what}; above it exit code 3.",
     )
+
+
+def let_threads_sleep() -> None:
+    """Lets threads of torch that wait for others sleep; to be called before torch is imported.
+
+    By default they spin, which on a machine where others are at work costs a multiple of the work.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def same_command() -> str:

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats, lists
 
 from reelscript.jobs import cli
 from reelscript.jobs.config import load_config
-from reelscript.jobs.demo import demo
+from reelscript.jobs.demo import demo, training
 from reelscript.jobs.doctor.finding import Answer
 from reelscript.reading.corpus import open_corpus
 from tests.built import EXAMPLES, needs_models, outcomes, shard_bytes
@@ -44,6 +46,13 @@ def test_demo_makes_the_corpus_and_says_what_to_look_at(
     assert shard_bytes(out) == shard_bytes(demo_corpus)
     assert outcomes(out) == outcomes(demo_corpus)
 
+    curves = re.findall(
+        r"^  (contrastive|sorting) +(\d+\.\d\d) [▁-█]{16} +(\d+\.\d\d) ", said, re.M
+    )
+    assert [name for name, _, _ in curves] == ["contrastive", "sorting"]
+    assert float(curves[0][2]) < float(curves[0][1])  # it learns, if only by heart
+    assert (tmp_path / "my demo.run" / "checkpoints" / "step-00000080").is_dir()
+
     address = re.search(r"file:\S+", said)
     assert address is not None
     assert Path(unquote(urlsplit(address[0]).path)) == out / "report.html"
@@ -53,8 +62,9 @@ def test_demo_makes_the_corpus_and_says_what_to_look_at(
         code, shown, _ = told(capsys, *shlex.split(line))
         assert (code, "harbour" in shown) == (0, "--video" in line)
 
-    code, _, err = told(capsys, "demo", "-o", str(out))
+    code, again, err = told(capsys, "demo", "-o", str(out))
     assert (code, "5 known" in err) == (0, True)  # nothing is done twice
+    assert all(line in again for line in said.splitlines() if "▁" in line)
     assert shard_bytes(out) == shard_bytes(demo_corpus)
 
 
@@ -86,6 +96,31 @@ def test_demo_without_its_models_says_what_mends_it(
     assert "needs its speech models" in line
     assert line.endswith("-m pip install 'reelscript[demo]'")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_without_torch_leaves_training_out_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(training, "extra", lambda name: Answer("missing", name))
+    (line,) = training.train_demo(str(tmp_path / "corpus"))
+    assert line.startswith("Training is left out")
+    assert line.endswith("-m pip install 'reelscript[train]'")
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(values=lists(floats(0, 1e6), min_size=1, max_size=200))
+def test_demo_curve_shows_first_and_last_between_its_extremes(values: list[float]) -> None:
+    first, bars, last = training.curve(values).split()
+    assert 1 <= len(bars) <= training.WIDTH
+    assert set(bars) <= set(training.BARS)
+    low, high = min(values) - 0.01, max(values) + 0.01
+    assert low <= float(first) <= high
+    assert low <= float(last) <= high
+
+
+def test_demo_curve_goes_down_where_numbers_do() -> None:
+    assert training.curve([8, 7, 6, 5, 4, 3, 2, 1]) == " 8.00 █▇▆▅▄▃▂▁  1.00"
+    assert training.curve([2.0]) == " 2.00 ▁  2.00"
 
 
 def test_demo_opens_the_report_if_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

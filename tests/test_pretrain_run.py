@@ -278,6 +278,28 @@ def test_blank_frames_show_nothing(tmp_path: Path) -> None:
     assert not all(torch.equal(seeing[name], two[name]) for name in one)
 
 
+def test_exchanged_transcripts_are_those_of_the_next_window(tmp_path: Path) -> None:
+    """A run is the same as one over windows whose texts were exchanged before."""
+    config = small(data={"transcripts": "others"})
+
+    class Exchanged(Windows):
+        def step(self, numbers: list[int]) -> Step:
+            step = super().step(numbers)
+            step["text"] = [*step["text"][1:], step["text"][0]]
+            return step
+
+    def exchanged(config: PretrainConfig, *_: Any) -> Streams:
+        return Streams(Steps(Exchanged(config.optimisation.batch)), None, lambda: Steps(Windows(2)))
+
+    def weights_of(name: str, **how: Any) -> dict[str, torch.Tensor]:
+        return load_file(run(tmp_path / name, **how).checkpoint / checkpoints.WEIGHTS)
+
+    one, two = weights_of("one", config=config), weights_of("two", opened=exchanged)
+    own = weights_of("three")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(own[name], one[name]) for name in one)
+
+
 def test_bfloat16_keeps_parameters_and_losses_in_float32(tmp_path: Path) -> None:
     config = small(compute={"device": "cpu", "precision": "bfloat16"})
     place = run(tmp_path / "half", config).checkpoint

@@ -55,8 +55,12 @@ def assembled(
 
 def objective_of(model: TVTS, config: PretrainConfig) -> Objective:
     """Returns a network with its losses."""
-    in_bfloat16 = config.compute.precision == "bfloat16"
-    return Objective(model, in_bfloat16, config.data.frames == "blank")
+    return Objective(
+        model,
+        in_bfloat16=config.compute.precision == "bfloat16",
+        blank=config.data.frames == "blank",
+        exchanged=config.data.transcripts == "others",
+    )
 
 
 def _feed(steps: Steps, config: PretrainConfig, device: torch.device) -> Feed:

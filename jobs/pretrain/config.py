@@ -37,6 +37,8 @@ class Data:
             beside the windows; None: none.
         frames: `seen`, or `blank`: every pixel is the mean, so that what a head learns, it learns
             without eyes: a floor for `reelscript evaluate --blind`.
+        transcripts: `own`, or `others`: each window has those of the next one in its batch, so that
+            nothing can be learned: what is learned nevertheless is a fault somewhere.
         workers: processes that decode for each training process; None: as many as there are cores,
             shared among the training processes of the machine.
         max_failed: largest share of windows that cannot be read; above it the run ends.
@@ -47,6 +49,7 @@ class Data:
     release: Natural | None = None
     captions: str | None = None
     frames: Literal["seen", "blank"] = "seen"
+    transcripts: Literal["own", "others"] = "own"
     workers: Natural | None = None
     max_failed: Share = 0.01
 

@@ -41,11 +41,19 @@ class Objective(nn.Module):
         model: the network, on the device where it stays.
         in_bfloat16: whether matrix products are computed so, by autocast.
         blank: whether every pixel is taken for the mean.
+        exchanged: whether each clip is given the transcripts of the next one in its batch.
     """
 
-    def __init__(self, model: TVTS, in_bfloat16: bool = False, blank: bool = False) -> None:
+    def __init__(
+        self,
+        model: TVTS,
+        in_bfloat16: bool = False,
+        blank: bool = False,
+        exchanged: bool = False,
+    ) -> None:
         super().__init__()
-        self.model, self.in_bfloat16, self.blank = model, in_bfloat16, blank
+        self.model, self.in_bfloat16 = model, in_bfloat16
+        self.blank, self.exchanged = blank, exchanged
         scale = PREPROCESSING[model.config.preprocess]
         device = next(model.parameters()).device
         # No buffers: those would be sent around between processes.
@@ -73,8 +81,9 @@ class Objective(nn.Module):
     def losses_and_output(self, clips: Clips) -> tuple[Losses, Output]:
         """Returns the losses of clips, and what the network said of them."""
         device = clips.frames.device.type
+        texts = clips.texts.roll(-1, dims=0) if self.exchanged else clips.texts
         with torch.autocast(device, torch.bfloat16, enabled=self.in_bfloat16):
-            output = self.model(self.scaled(clips.frames), clips.texts, clips.keep)
+            output = self.model(self.scaled(clips.frames), texts, clips.keep)
             return self.model.losses(output), output
 
     def scaled(self, frames: Tensor) -> Tensor:

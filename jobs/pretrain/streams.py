@@ -42,7 +42,7 @@ def open_streams(config: PretrainConfig, data: str, folder: Path, here: Processe
         here: this process among those that share the windows.
 
     Raises:
-        UsageError: a batch cannot be shared among the processes.
+        UsageError: a batch cannot be shared among the processes, or is too small to exchange texts.
         DataError: there is no such corpus, or it is damaged.
     """
     batch, parts = config.optimisation.batch, config.optimisation.accumulation * here.world
@@ -50,6 +50,11 @@ def open_streams(config: PretrainConfig, data: str, folder: Path, here: Processe
         raise UsageError(
             f"optimisation.batch is {batch}: {here.world} processes with accumulation "
             f"{config.optimisation.accumulation} have to divide it"
+        )
+    if config.data.transcripts == "others" and batch == parts:
+        raise UsageError(
+            "data.transcripts is 'others', and each process has a window at a time: no other is "
+            f"there; raise optimisation.batch, {batch}"
         )
     corpus = open_corpus(data, config.data.release)
     told = {
