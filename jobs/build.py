@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from reelscript.jobs.config import Config, load_config, resolved
 from reelscript.jobs.encode import encode
+from reelscript.jobs.engines import Chosen
 from reelscript.jobs.exit_codes import DONE, TOO_MANY_FAILED
 from reelscript.jobs.measure import (
     AtOnce,
@@ -23,7 +24,7 @@ from reelscript.jobs.measure import (
     forget_changed,
     measure,
 )
-from reelscript.jobs.mend import mended
+from reelscript.jobs.mend import mended, sweep_passing
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.publish import publish
 from reelscript.jobs.report.meanings import is_reason, nearest_reason
@@ -34,7 +35,6 @@ from reelscript.jobs.sources.listing import list_sources
 from reelscript.jobs.sources.playlists import known_playlists, with_playlists
 from reelscript.pipeline.clips import clips_of
 from reelscript.pipeline.decide import Decision, decide
-from reelscript.pipeline.engines.local import LocalEngine, default_workers
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.ledger import ENCODED, Ledger
 from reelscript.pipeline.runs import Run
@@ -73,6 +73,8 @@ def build(
     out: str | Path,
     config: Config | str | Path | None = None,
     settings: Sequence[str] = (),
+    engine: str = "local",
+    engine_options: Sequence[str] = (),
     workers: int | None = None,
     gpus: int = 1,
     limit: int | None = None,
@@ -90,7 +92,10 @@ def build(
             config says otherwise.
         config: a Config, or the path of a YAML file.
         settings: overrides such as "quality.max_words_per_s=6".
-        workers: CPU worker processes; default: one a core.
+        engine: where stages run: "local", "ray" or "beam". The corpus is the same, and a build
+            that was begun on one may be finished on another.
+        engine_options: of this engine, such as "address=auto" (docs/operations.md).
+        workers: CPU worker processes; default: one a core, or all that a Ray cluster has free.
         gpus: GPU worker processes, where a GPU is used.
         limit: take only the first so many sources.
         retry_failed: "all" or a reason: sources that failed (for it) in an earlier build are
@@ -102,8 +107,8 @@ def build(
         command: what goes on after a crash, as `reelscript status` shows it.
 
     Raises:
-        UsageError: the config or a source list is wrong, a model is not to be had, or another build
-            is at work in the same work folder.
+        UsageError: the config or a source list is wrong, a model is not to be had, the engine
+            cannot be used, or another build is at work in the same work folder.
         SitesBlocked: sites refuse to be asked further; all other sources are finished, nothing is
             published. The same call goes on later.
         StorageError: the disk is full or gone. What was finished is saved; the same call goes on.
@@ -115,18 +120,19 @@ def build(
     if retry_failed not in (None, "all") and not is_reason(str(retry_failed)):
         hint = nearest_reason(str(retry_failed))
         raise UsageError(f"--retry-failed {retry_failed}: nothing fails for that; {hint}")
-    progress = progress or Progress(None)
+    progress, chosen = progress or Progress(None), Chosen.of(engine, engine_options)
     listed, asked = prepared(*sources, out=out, config=config, settings=settings, limit=limit)
     corpus, work = Store(str(out), durable=True), work_of(asked, out)
     verb = "publish" if publish_only else "build"
     with Run(work, verb, command, progress.snapshot) as run, scratch_folder(work, run) as scratch:
-        workspace = Workspace(work, scratch)
-        engine = LocalEngine(work, scratch, workers or default_workers(), gpus)
-        runner = Runner(
-            engine, workspace, progress, Room(asked.work, workspace, lets_go=not publish_only)
-        )
+        workspace = Workspace(work, scratch, passing=chosen.name != "local")
+        if not publish_only:
+            sweep_passing(work, run.number)
+        room = Room(asked.work, workspace, lets_go=not publish_only)
         with nullcontext() if publish_only else mended(workspace):
-            decision, cpu_s = _decided(listed, asked, runner, publish_only, retry_failed)
+            with chosen.opened(work, scratch, workers, gpus) as on:
+                runner = Runner(on, workspace, progress, room)
+                decision, cpu_s = _decided(listed, asked, runner, publish_only, retry_failed)
             progress.doing("wait for another release to be published")
             with turn(work, run) as still_mine:
                 progress.doing("publish")

@@ -81,7 +81,14 @@ def cli(debug: bool) -> None:
     "--engine",
     default="local",
     show_default=True,
-    help="Where stages run; this version has local only.",
+    help="Where stages run: local, ray or beam.",
+)
+@click.option(
+    "--engine-option",
+    "engine_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the engine, repeatable: address=auto, runner=DataflowRunner, ...",
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="CPU worker processes.  [default: one a core]"
@@ -110,9 +117,6 @@ def build(what: tuple[str, ...], out: str, quiet: bool, dry_run: bool, **options
 
     The same command again goes on where the last one ended, and does nothing twice.
     """
-    engine = options.pop("engine")
-    if engine != "local":
-        raise UsageError(f"--engine {engine}: this version has local only")
     if not what:
         raise UsageError(
             "build what? Name a config.yaml, files, folders, globs, URLs or a list: "

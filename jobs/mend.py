@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 from reelscript.pipeline.errors import DamagedArtefact
 from reelscript.pipeline.ledger import ENCODED, Ledger, Row
-from reelscript.pipeline.workspace import Workspace
+from reelscript.pipeline.run_records import runs
+from reelscript.pipeline.store import Store
+from reelscript.pipeline.workspace import PASSING, Workspace
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import Videos
 
@@ -28,6 +30,18 @@ def mended(workspace: Workspace) -> Iterator[None]:
     except DamagedArtefact:
         void_rows(workspace)
         raise
+
+
+def sweep_passing(store: Store, run: int) -> None:
+    """Removes what dead runs left of what passes between groups of stages.
+
+    Only for the one run that may measure in the work folder, `run`, before it begins. Where another
+    one goes on, to cut a release, everything stays: it may be that one's.
+    """
+    if any(other.ended is None and other.number != run for other in runs(store)):
+        return
+    for name in store.names(PASSING):
+        store.delete(name)
 
 
 def void_rows(workspace: Workspace) -> None:

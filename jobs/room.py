@@ -70,17 +70,21 @@ class Room:
         self._stored_bytes = 0 if work.max_bytes is None else workspace.store.total_bytes()
         root = workspace.store.local_root
         self._holds_scratch = root is not None and workspace.scratch.is_relative_to(root)
-        self._to_fetch: dict[str, bool] = {}  # for each video in work: into this folder
+        self._in_work: set[str] = set()  # video_ids: with an engine that works in waves, thousands
+        self._to_fetch: set[str] = set()  # of these: into this folder
         self._sizes = self._sizes_bytes = 0  # of sources that were fetched: how many, their sum
         self._said_kept = False
 
     # In the order of what becomes of a video.
 
     def open(self) -> bool:
-        """Returns whether one more source fits, if it is as large as those before it."""
+        """Returns whether one more source fits, if it is as large as those before it.
+
+        Asked for every video: it may take no longer the more are in work.
+        """
         if self._work.max_bytes is None:
             return True
-        if any(self._to_fetch.values()) and not self._sizes:
+        if self._to_fetch and not self._sizes:
             return False  # nobody knows yet how large sources are
         return self._bytes() + self._usual_bytes() < self._work.max_bytes
 
@@ -88,17 +92,19 @@ class Room:
         """Yields the videos, each counted as begun when it is taken."""
         for video in videos:
             kept = not self._work.lets_go
-            to_fetch = scheme_of(video.location) is not None and (kept or self._holds_scratch)
-            if to_fetch and kept and not self._said_kept:
+            to_come = scheme_of(video.location) is not None and (kept or self._holds_scratch)
+            if to_come and kept and not self._said_kept:
                 self._workspace.store.put_if_absent(KEPT, b"")
                 self._said_kept = True
-            self._to_fetch[video.video_id] = to_fetch
+            self._in_work.add(video.video_id)
+            if to_come:
+                self._to_fetch.add(video.video_id)
             yield video
 
     def started(self, video: Video) -> None:
         """Counts a source as fetched, once a stage begins that knows its size."""
-        if self._to_fetch.get(video.video_id) and video.source_bytes is not None:
-            self._to_fetch[video.video_id] = False
+        if video.video_id in self._to_fetch and video.source_bytes is not None:
+            self._to_fetch.remove(video.video_id)
             self._sizes += 1
             self._sizes_bytes += video.source_bytes
 
@@ -108,7 +114,8 @@ class Room:
 
     def ended(self, video: Video) -> None:
         """Counts a video as ended; its scratch folder is gone by now."""
-        self._to_fetch.pop(video.video_id, None)
+        self._in_work.discard(video.video_id)
+        self._to_fetch.discard(video.video_id)
 
     def stuck(self) -> None:
         """Raises StorageError if the folder is full while nothing is running that makes room.
@@ -160,11 +167,19 @@ class Room:
 
         What is half fetched lies in scratch, and is not counted twice.
         """
-        usual_bytes, scratch = self._usual_bytes(), self._workspace.scratch
-        return self._stored_bytes + sum(
-            max(_bytes_in(scratch / i) if self._holds_scratch else 0, usual_bytes if coming else 0)
-            for i, coming in self._to_fetch.items()
-        )
+        usual_bytes = self._usual_bytes()
+        found_bytes = self._stored_bytes + usual_bytes * len(self._to_fetch)
+        for folder in self._scratch_folders():
+            counted_bytes = usual_bytes if folder.name in self._to_fetch else 0
+            found_bytes += max(0, _bytes_in(folder) - counted_bytes)
+        return found_bytes
+
+    def _scratch_folders(self) -> list[Path]:
+        """Returns those of videos in work: only what a worker has begun on has one."""
+        with suppress(OSError):  # nothing was begun yet
+            if self._holds_scratch:
+                return [f for f in self._workspace.scratch.iterdir() if f.name in self._in_work]
+        return []
 
 
 def _bytes_in(folder: Path) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from reelscript.jobs.progress import Progress
 from reelscript.jobs.room import Room
-from reelscript.pipeline.engines.local import LocalEngine
+from reelscript.pipeline.engines.protocols import Engine
 from reelscript.pipeline.stage import Stage, Timing
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
 from reelscript.schemas.videos import Videos
+from reelscript.transforms.leave_sound import with_sound_left
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Runner:
         room: of the work folder.
     """
 
-    engine: LocalEngine
+    engine: Engine
     workspace: Workspace
     progress: Progress
     room: Room
@@ -35,8 +36,8 @@ class Runner:
     ) -> Iterator[tuple[Video, dict[str, float]]]:
         """Yields each video as it ends, with its CPU seconds by stage.
 
-        What the video had in scratch is removed when the next one is asked for, so what was yielded
-        can be written down first.
+        What the video had in scratch, or passed from group to group, is removed when the next one
+        is asked for, so what was yielded can be written down first.
 
         Args:
             phase: what it is called where progress is shown.
@@ -46,11 +47,14 @@ class Runner:
         """
         costs = _Costs(self.progress, self.room)
         names = [stage.name for stage in stages]
+        run = with_sound_left(stages) if self.workspace.passing else stages
         with self.progress.phase(phase, names, len(todo) + known, known):
             videos = self.room.counted(todo)
-            for video in self.engine.run(stages, videos, costs, self.room):
+            ended = self.engine.run(run, videos, costs, self.room) if len(todo) else ()
+            for video in ended:  # a cluster that nobody needs is not started
                 yield video, costs.take(video)
                 self.workspace.forget_scratch(video)
+                self.workspace.forget_passing(video)
                 self.room.ended(video)
 
 

@@ -22,9 +22,11 @@ PASSING = frozenset(
     {
         *(errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.EBUSY),
         *(errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED, errno.EPIPE),
+        getattr(errno, "EREMOTEIO", errno.EIO),
     }
 )
-"""Of network mounts and buckets; EBUSY is how s3fs says "slow down"."""
+"""Of network mounts and buckets; EBUSY is how s3fs says "slow down", EREMOTEIO an internal error of
+the server."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -33,6 +35,18 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, TimeoutError | ConnectionError) or (
         isinstance(error, OSError) and error.errno in PASSING
     )
+
+
+def is_taken(error: OSError) -> bool:
+    """Returns whether an object could not be created because there is one of that name.
+
+    s3fs says so of servers that name the condition that did not hold, and not all do.
+    """
+    if isinstance(error, FileExistsError):
+        return True
+    answer = getattr(error.__cause__, "response", None)
+    said = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+    return said in ("PreconditionFailed", "412")
 
 
 def patiently(attempt: Callable[[], T]) -> T:

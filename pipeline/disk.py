@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -58,6 +59,11 @@ class Disk:
     def put_file(self, source: str, path: str) -> None:
         """Writes a copy of a file that lies elsewhere. Raises SourceUnreadable."""
         self._place(Path(path), lambda part: self.write(part, _from_elsewhere(Path(source))))
+
+    def get_file(self, path: str, target: str) -> None:
+        """Copies a file to one that lies elsewhere."""
+        with self.open(path) as file, Path(target).open("wb") as copy:
+            shutil.copyfileobj(file, copy)
 
     def cp_file(self, source: str, path: str) -> None:
         """Gives a file another name too: as a hard link, or a copy where the disk has no links."""

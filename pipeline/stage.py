@@ -20,8 +20,8 @@ import dataclasses
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -100,6 +100,39 @@ class Stage(ABC):
     def resources(self) -> Resources:
         """What one running copy occupies."""
         return Resources()
+
+    @property
+    def videos_at_once(self) -> int:
+        """How many videos one worker is given together, at most, so that `together` has them.
+
+        Fewer come where fewer wait, or where those have a lot to do in them.
+        """
+        return 1
+
+    def together(
+        self,
+        videos: Sequence[Video],  # noqa: ARG002
+        workspace: Workspace,  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """Returns a context in which the live function finds what was computed for all at once.
+
+        It is how one GPU is filled with several short videos. What is found must not depend on
+        which videos are together. The stage is open by then, in this process. Within the context
+        the live function is called for each of the videos, one after the other, and does itself
+        whatever it does not find. If entering the context raises, each video is measured by
+        itself: nothing but time is lost. So a fault that lies in one video is better left to its
+        live function, which fails that video alone.
+
+        Args:
+            videos: two or more of which no result is remembered, with the fields that the live
+                function sees too.
+            workspace: as the live function gets it.
+        """
+        return nullcontext()
+
+    def spent_together(self, video: Video) -> float:  # noqa: ARG002
+        """Returns the CPU-seconds that `together` spent on a video; asked within its context."""
+        return 0.0
 
     @property
     def patience_s(self) -> float:
@@ -203,19 +236,26 @@ def found_once(
         video: the record; `live` sees of it what the stage reads.
         workspace: which remembers.
     """
-    found = workspace.remembered(stage.name, key) if stage.remembers else None
-    if found is not None and stage.still_there(found.get("facts") or {}, workspace):
+    found = recalled(stage, key, workspace)
+    if found is not None:
         return found, True
-    cpu = time.process_time()
+    cpu, seen = time.process_time(), as_seen_by(stage, video)
     try:
-        after = live(_only(video, stage.reads), workspace)
+        after = live(seen, workspace)
         found = {"facts": {name: getattr(after, name) for name in stage.writes}}
     except Reject as no:
         found = {"reject": no.reason, "detail": no.detail}
-    found["cpu_s"] = round(time.process_time() - cpu, 4)
+    found["cpu_s"] = round(time.process_time() - cpu + stage.spent_together(seen), 4)
     if stage.remembers:
         workspace.remember(stage.name, key, found)
     return found, False
+
+
+def recalled(stage: Stage, key: str, workspace: Workspace) -> dict[str, Any] | None:
+    """Returns what `found_once` has remembered, if all that it names is still there; else None."""
+    found = workspace.remembered(stage.name, key) if stage.remembers else None
+    there = found is not None and stage.still_there(found.get("facts") or {}, workspace)
+    return found if there else None
 
 
 def facts_of(found: dict[str, Any]) -> dict[str, Any]:
@@ -228,12 +268,7 @@ def facts_of(found: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _only(video: Video, reads: tuple[str, ...]) -> Video:
+def as_seen_by(stage: Stage, video: Video) -> Video:
     """Returns the record with only what a stage declares to read: it cannot use anything else."""
-    return Video(
-        **{
-            name: getattr(video, name)
-            for name in FIELD_NAMES
-            if name in reads or name in ALWAYS_SEEN
-        }
-    )
+    seen = (*stage.reads, *ALWAYS_SEEN)
+    return Video(**{name: getattr(video, name) for name in FIELD_NAMES if name in seen})

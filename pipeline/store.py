@@ -11,18 +11,20 @@ out. An object that is not there is none of these: FileNotFoundError.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from reelscript.pipeline.attempts import patiently, storage_error
+from reelscript.pipeline.attempts import is_taken, patiently, storage_error
 from reelscript.pipeline.disk import PART, Disk, SourceUnreadable
-from reelscript.pipeline.errors import DataError, ReelscriptError
+from reelscript.pipeline.errors import DataError, ReelscriptError, UsageError
+from reelscript.schemas.text import one_line
 
 T = TypeVar("T")
 MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -43,13 +45,9 @@ class Store:
     url: str
     durable: bool = False
 
-    @cached_property
+    @property
     def _place(self) -> tuple[Any, str]:
-        fs, root = fsspec.core.url_to_fs(self.url)
-        root = root.rstrip("/")
-        if isinstance(fs, LocalFileSystem):
-            fs = Disk(Path(root or "/"), self.durable)
-        return fs, root
+        return _connected(self.url, self.durable, os.getpid())
 
     @property
     def local_root(self) -> Path | None:
@@ -92,7 +90,8 @@ class Store:
         """Stores an object if none of that name is there, and returns whether it did.
 
         Of several who create one name at once, one succeeds. They should write different bytes:
-        where an answer was lost, these tell whose the object is.
+        where an answer was lost, these tell whose the object is. (Elsewhere than on a local disk
+        that is always looked at: clients of buckets ask again by themselves, and find their own.)
         """
         path = self._path(name)
         failed: OSError | None = None
@@ -101,16 +100,16 @@ class Store:
             nonlocal failed
             try:
                 fs.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                if failed is None:
+            except OSError as error:
+                if not is_taken(error):
+                    failed = error
+                    raise
+                if failed is None and isinstance(fs, Disk):
                     return False
                 found = fs.cat_file(path)
-                if found != data and data.startswith(found):  # half of ours: nobody's
-                    raise failed from None
+                if failed is not None and found != data and data.startswith(found):
+                    raise failed from None  # half of ours: nobody's
                 return bool(found == data)
-            except OSError as error:
-                failed = error
-                raise
             return True
 
         return self._do("write", name, attempt)
@@ -155,10 +154,25 @@ class Store:
     def get_range(self, name: str, offset: int, size: int) -> bytes:
         """Returns `size` bytes of an object from `offset` on, with one ranged read."""
         path, end = self._path(name), offset + size
-        data: bytes = self._do(
-            "read", name, lambda fs: fs.cat_file(path, start=offset, end=end), MISSING
-        )
-        return data
+        if not size:  # HTTP has no range of no bytes
+            self.size(name)
+            return b""
+
+        def attempt(fs: Any) -> bytes:
+            try:
+                data: bytes = fs.cat_file(path, start=offset, end=end)
+            except OSError:
+                if not offset or offset < fs.info(path)["size"]:
+                    raise
+                return b""  # buckets refuse a range that begins behind the end
+            return data
+
+        return self._do("read", name, attempt, MISSING)
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copies an object to a file on this machine. Raises FileNotFoundError."""
+        path = self._path(name)
+        self._do("fetch", name, lambda fs: fs.get_file(path, str(target)), MISSING)
 
     def open_read(self, name: str) -> Any:
         """Returns an object as a readable binary file."""
@@ -233,6 +247,27 @@ class Store:
                 raise
             place = f"{name} in {self.url}" if name else self.url
             raise storage_error(f"{verb} {place}", error, self.local_root) from error
+
+
+@lru_cache(maxsize=256)
+def _connected(url: str, durable: bool, _pid: int) -> tuple[Any, str]:
+    """Returns the file system of a URL and the path in it.
+
+    By process: the client of a bucket is of no use in a process that is forked off. And without the
+    listings that clients keep: what others store after a listing would not be there.
+
+    Raises:
+        UsageError: there is no such kind of place, or its library is not installed.
+    """
+    try:
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except Exception as error:  # whatever the library of a store raises
+        said = one_line(str(error), 200)
+        raise UsageError(f"{one_line(url)} cannot be reached: {said}") from error
+    root = root.rstrip("/")
+    if isinstance(fs, LocalFileSystem):
+        fs = Disk(Path(root or "/"), durable)
+    return fs, root
 
 
 def _listed(fs: Any, path: str, detail: bool = False) -> Any:

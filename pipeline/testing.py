@@ -138,6 +138,14 @@ class Waits(Fake):
 
 
 @dataclass(frozen=True)
+class Idles(Waits):
+    """Waits, each time, and nothing of it is remembered: what else it takes is the engine's."""
+
+    name: ClassVar[str] = "idles"
+    remembers: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class OnGpu(Waits):
     """Asks for a GPU, and uses none."""
 
@@ -151,6 +159,14 @@ class OnGpu(Waits):
 
     def _live(self, video: Video, workspace: Workspace) -> Video:
         return dataclasses.replace(super()._live(video, workspace), windows=1)
+
+
+@dataclass(frozen=True)
+class IdlesOnGpu(OnGpu):
+    """Waits as a GPU would be waited for, and nothing of it is remembered."""
+
+    name: ClassVar[str] = "idles_on_gpu"
+    remembers: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import types
 import typing
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reelscript.pipeline.attempts import storing
+from reelscript.pipeline.attempts import storage_error, storing
 from reelscript.pipeline.errors import DamagedArtefact, DataError, SourceGone
 from reelscript.pipeline.store import Store, sha256_of_file
 from reelscript.schemas.text import canonical_json
@@ -20,6 +21,8 @@ from reelscript.schemas.video import Video
 
 Record = TypeVar("Record")
 OF_NOTHING = hashlib.sha256().hexdigest()
+PASSING = "passing"
+MEDIA = "media"
 
 
 class Workspace:
@@ -29,15 +32,18 @@ class Workspace:
         store: the `work` folder of the build, shared by all workers.
         scratch: a folder on this machine's disk; what lies there may vanish at any time and is made
             again.
+        passing: stages run in groups, each perhaps on another machine: what one leaves in scratch
+            the next does not find, so some of it passes through the store.
 
     Attributes:
         stored_bytes: of artefacts: put less removed, by this process through this workspace.
         restore: brings back the stored copy of a source that is gone; None: nobody can.
     """
 
-    def __init__(self, store: Store, scratch: Path) -> None:
+    def __init__(self, store: Store, scratch: Path, passing: bool = False) -> None:
         self.store = store
         self.scratch = scratch
+        self.passing = passing
         self.stored_bytes = 0
         self.restore: Callable[[Video], None] | None = None
         self._sound: str | None = None  # the stored source that was checked last
@@ -129,11 +135,13 @@ class Workspace:
 
     def hold(self, video: Video, path: Path, sha256: str) -> None:
         """Moves a file from scratch to where `media` finds it as long as the video is in work."""
+        if self.passing:
+            self.pass_on(video, MEDIA, path, sha256)
         with storing(f"move {path}", self.scratch):
             path.replace(self.scratch_of(video) / sha256)
 
     def media(self, video: Video) -> Path:
-        """Returns the source as a local file: where it lies, in scratch, or its stored copy.
+        """Returns the source as a local file: where it lies, in scratch, or a copy in the store.
 
         A copy that was let go, or is damaged, is brought back by `restore`, if there is one.
 
@@ -157,10 +165,10 @@ class Workspace:
         """Returns a copy of the source as a local file. Raises SourceGone."""
         path = self._found(video, media)
         if self._sound != media:
-            with storing(f"read {path}", path.parent):
-                found = sha256_of_file(path)
-            if found != media:
+            if _digest_of(path) != media:
                 self.forget(media)
+                if self.passing:
+                    self.store.delete(_passing_name(video, MEDIA, media))
                 path.unlink(missing_ok=True)  # the copy of it in scratch
                 raise SourceGone(f"the copy of {video.url} in {self.store.url} was damaged")
             self._sound = media
@@ -172,15 +180,67 @@ class Workspace:
         if here.exists():
             return here
         if not self.has(media):
-            raise SourceGone(f"the copy of {video.url} is no longer in {self.store.url}")
+            name = _passing_name(video, MEDIA, media)
+            if not (self.passing and self.store.exists(name)):
+                raise SourceGone(f"the copy of {video.url} is no longer in {self.store.url}")
+        try:
+            return self._on_this_machine(name, here)
+        except FileNotFoundError:
+            raise SourceGone(f"the copy of {video.url} has gone from {self.store.url}") from None
+
+    def _on_this_machine(self, name: str, here: Path) -> Path:
+        """Returns an object as a file: where it lies, or copied to `here`. Unchecked.
+
+        Raises:
+            FileNotFoundError: there is none of that name.
+        """
         if self.store.local_root is not None:
             return self.store.local_root / name
-        part = self.scratch_of(video) / f"{media}.part"
-        with storing(f"fetch {name} to {part.parent}", self.scratch):
-            with self.store.open_read(name) as remote, part.open("wb") as file:
-                shutil.copyfileobj(remote, file)
-            part.rename(here)
+        part = here.with_name(f"{here.name}.part-{os.getpid()}")
+        with storing(f"make the folder {here.parent}", self.scratch):
+            here.parent.mkdir(parents=True, exist_ok=True)
+        self.store.fetch(name, part)
+        with storing(f"move {part}", self.scratch):
+            part.replace(here)
         return here
+
+    # What passes from one group of stages to the next, perhaps on another machine.
+
+    def pass_on(self, video: Video, kind: str, path: Path, sha256: str) -> None:
+        """Stores a copy of a file for the groups of stages that follow.
+
+        Args:
+            video: whose it is.
+            kind: under which `passed` finds it.
+            path: the file.
+            sha256: of its bytes.
+        """
+        name, size = _passing_name(video, kind, sha256), path.stat().st_size
+        if self.store.size_or_none(name) != size:
+            self.store.put_file(name, path)
+
+    def passed(self, video: Video, kind: str) -> Path | None:
+        """Returns what an earlier group of stages left, as a file; None where nothing whole is."""
+        if not self.passing:
+            return None
+        here = self.scratch_of(video) / kind
+        for name in self.store.names(f"{_passing_folder(video)}/{kind}"):
+            try:
+                path = self._on_this_machine(name, here)
+            except FileNotFoundError:  # the video has ended in other hands
+                continue
+            if _digest_of(path) == name.rpartition("/")[2]:
+                return path
+            self.store.delete(name)
+        return None
+
+    def forget_passing(self, video: Video) -> None:
+        """Removes what passed between the groups of stages of a video that has ended."""
+        if self.passing:
+            for name in self.store.names(_passing_folder(video)):
+                self.store.delete(name)
+
+    # Scratch.
 
     def scratch_of(self, video: Video) -> Path:
         """Returns a folder on this machine for what one video needs between its stages."""
@@ -192,6 +252,24 @@ class Workspace:
     def forget_scratch(self, video: Video) -> None:
         """Removes the scratch folder of a video."""
         shutil.rmtree(self.scratch / video.video_id, ignore_errors=True)
+
+
+def _digest_of(path: Path) -> str | None:
+    """Returns the sha256 of a file of ours; None where it is gone."""
+    try:
+        return sha256_of_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error(f"read {path}", error, path.parent) from error
+
+
+def _passing_folder(video: Video) -> str:
+    return f"{PASSING}/videos/{video.video_id}"
+
+
+def _passing_name(video: Video, kind: str, sha256: str) -> str:
+    return f"{_passing_folder(video)}/{kind}/{sha256}"
 
 
 def _object_name(sha256: str) -> str:

@@ -1,6 +1,6 @@
 """Kills a build again and again, and compares what it ends with to one that was left alone.
 
-    python -m tests.chaos VIDEOS... [--kills 30] [--seed 1] [--publish] [--keep FOLDER]
+    python -m tests.chaos VIDEOS... [--engine ray] [--kills 30] [--seed 1] [--publish]
 
 The sources are the given files and folders and four poison files (`tests.poison`). At random
 moments a worker, the build, all its processes at once, Ctrl-C or SIGTERM; each time the same
@@ -8,6 +8,10 @@ command goes on. In the end tables and shards must be those of the undisturbed b
 nothing else may have failed, no finished transcription may have been begun again, and at no moment
 may a reader have seen a broken corpus. With --publish releases are cut from what is finished, at
 times beside a running build, and their readers must still read them in the end.
+
+The undisturbed build is one of the local engine, whichever is disturbed. On Ray, and where Beam has
+processes of its own, an actor dies too: a process between the build and a worker. With
+`--engine mixed` each start draws another engine.
 
 A video whose worker dies three times, twice of them while it is alone, is convicted, and rightly
 so: a worker is killed at most twice in a run, and at most once while there is no other.
@@ -26,20 +30,34 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 import psutil
 
+from reelscript.pipeline.engines.beam.stations import HARNESS
 from reelscript.reading.corpus import Corpus, open_corpus
 from tests.built import MODELS
 from tests.poison import LOG, READY, write_poison
 from tests.undisturbed import Members, differences, faults_of_format, left_over, members
 
 ROOT = Path(__file__).parents[1]
+BEAM = "--engine=beam"
+ENGINES: dict[str, tuple[str, ...]] = {
+    "local": (),
+    "ray": ("--engine=ray", "--engine-option=object_store_bytes=100000000"),
+    "beam": (BEAM,),
+    "beam-processes": (BEAM, "--engine-option=direct_running_mode=multi_processing"),
+    "beam-loopback": (
+        *(BEAM, "--engine-option=runner=PortableRunner", "--engine-option=job_endpoint=embed"),
+        "--engine-option=environment_type=LOOPBACK",
+    ),
+}
+MIXED = "mixed"
 OF_WORKERS = {"worker": signal.SIGKILL, "worker segv": signal.SIGSEGV}
+ACTOR = "actor"
 OF_BUILDS = {
     "build": (signal.SIGKILL, -signal.SIGKILL),
     "machine": (signal.SIGKILL, -signal.SIGKILL),
@@ -47,6 +65,8 @@ OF_BUILDS = {
     "terminate": (signal.SIGTERM, 130),
 }
 """The signal, and the exit code that must follow."""
+ENDS_WITH_ACTOR = {"beam-processes": 1}
+"""Engines that try nothing again when an actor is gone, and the exit code that must follow."""
 SIGNALS = {mode: number for mode, (number, _) in OF_BUILDS.items()}
 THROUGH = "reelscript verify"  # a build says last how it can be checked
 MOST_KILLS_OF_WORKERS = 2  # in one run
@@ -59,10 +79,11 @@ MOST_RUN_S = 3600.0
 
 @dataclass(frozen=True)
 class Run:
-    """A command line that was started, and the file that gets what it says."""
+    """A command line that was started, the file that gets what it says, and its engine."""
 
     process: subprocess.Popen[bytes]
     said: Path
+    engine: str = "local"
 
     def goes_on(self, for_s: float) -> bool:
         """Waits, and returns whether it is not over even then."""
@@ -81,6 +102,7 @@ class Chaos:
         seed: of all that is random.
         most_s: a kill comes at most so long after the start of a run, or after the last kill.
         publish: whether releases are cut in between.
+        engine: a name of `ENGINES`, or `MIXED`.
         kills: how often each mode of death was used.
         counts: of what else was done.
         faults: in words; none where all is well.
@@ -91,6 +113,7 @@ class Chaos:
     seed: int = 1
     most_s: float = 10.0
     publish: bool = False
+    engine: str = "local"
     kills: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -100,6 +123,8 @@ class Chaos:
         self.work = self.out.with_name(f"{self.out.name}.work")
         self._log = self.out.with_name("log")
         self._log.touch()
+        self._temporary = self.out.with_name("tmp")
+        self._temporary.mkdir(exist_ok=True)
         self._started = 0
         self._noted = 0  # lines of it that were looked at
         self._chance = random.Random(self.seed)
@@ -113,7 +138,7 @@ class Chaos:
         while self.kills.total() < kills:
             self._disturb(kills)
         self._end(self._start("build"), "nothing", 0, MOST_RUN_S)
-        for fault in left_over(self.out, self.work):
+        for fault in left_over(self.out, self.work, self._temporary):
             self._fault(fault)
         for release, (corpus, found) in self._readers.items():
             if not found == members(corpus) == members(open_corpus(self.out, release)):
@@ -125,8 +150,10 @@ class Chaos:
         """Starts a run, and kills until it has ended."""
         cut = self.publish and self._lucky(0.3)
         run, beside = self._start("build", *["--publish"] * cut), None
-        mode, workers_left, alone_left = "nothing", MOST_KILLS_OF_WORKERS, 1
-        while mode not in OF_BUILDS and self.kills.total() < kills:
+        mode, code, workers_left, alone_left = "nothing", 0, MOST_KILLS_OF_WORKERS, 1
+        if run.engine != "local" and self._lucky(0.8):
+            self._until_at_work(run)
+        while code == 0 and self.kills.total() < kills:
             if self._lucky(0.3):
                 run.goes_on(self._chance.uniform(0.0, 5.0))
                 self._look()
@@ -135,9 +162,10 @@ class Chaos:
             if not self._moment(run, late=self.kills.total() >= LATE * kills):
                 self._through |= not cut
                 break
-            workers = _workers(run.process.pid) if workers_left else []
+            workers = _below(run.process.pid, _is_worker) if workers_left else []
+            actors = _below(run.process.pid, _is_actor)
             alone = len(workers) < 2
-            mode = self._next_mode(bool(workers) and (alone_left > 0 or not alone))
+            mode = self._next_mode(bool(workers) and (alone_left > 0 or not alone), bool(actors))
             if mode in OF_WORKERS:
                 with contextlib.suppress(psutil.Error):
                     self._chance.choice(workers).send_signal(OF_WORKERS[mode])
@@ -145,9 +173,13 @@ class Chaos:
             self.kills[mode] += 1
             self.counts["kills while publishing"] += bool(self._tickets())
             if mode in OF_BUILDS:
+                code = OF_BUILDS[mode][1]
                 self._kill(run, mode)
-        code = OF_BUILDS[mode][1] if mode in OF_BUILDS else 0
-        self._end(run, mode, code, MOST_END_S if mode in OF_BUILDS else MOST_RUN_S)
+            elif mode == ACTOR:
+                code = ENDS_WITH_ACTOR.get(run.engine, 0)
+                with contextlib.suppress(psutil.Error):
+                    self._chance.choice(actors).kill()
+        self._end(run, mode, code, MOST_END_S if code else MOST_RUN_S)
         if beside is not None:
             self._end(beside, mode, code if mode == "machine" else 0, MOST_RUN_S)
         self._after_death()
@@ -159,20 +191,39 @@ class Chaos:
         self._started += 1
         said = self.out.with_name(f"said-{self._started:04d}")
         command = [sys.executable, "-c", "from tests.poison import main; main()", *verb]
+        engine = self.engine
         if verb[0] == "build":
+            if engine == MIXED:
+                engine = self._chance.choice(list(ENGINES))
             settings = [part for setting in MODELS for part in ("--set", setting)]
-            command += [str(self.sources), "--workers", "2", "--max-failed", "1", *settings, "-o"]
+            command += [str(self.sources), "--workers", "2", "--max-failed", "1", *settings]
+            command += [*ENGINES[engine], "-o"]
+            self.counts[f"on {engine}"] += 1
         with said.open("wb") as file:
             process = subprocess.Popen(
                 [*command, str(self.out)],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, LOG: str(self._log)},
+                env=self._environment(),
                 start_new_session=True,
                 preexec_fn=_heed_interrupts,
                 cwd=ROOT,
             )
-        return Run(process, said)
+        return Run(process, said, engine)
+
+    def _environment(self) -> dict[str, str]:
+        """Returns variables by which our processes are known, and that keep what they leave here.
+
+        (Ray has sockets among its temporary files, of which the paths must be short.)
+        """
+        ours = {LOG: str(self._log), "TMPDIR": str(self._temporary)}
+        return {**os.environ, **ours, "RAY_TMPDIR": tempfile.gettempdir()}
+
+    def _until_at_work(self, run: Run) -> None:
+        """Waits for a first worker: what takes longest to start would else never come to work."""
+        while run.goes_on(0.2) and not self._tickets():
+            if _below(run.process.pid, _is_worker):
+                return
 
     def _moment(self, run: Run, late: bool) -> bool:
         """Waits for a random moment, and returns whether the run is not over by then.
@@ -187,11 +238,11 @@ class Chaos:
                 return run.goes_on(0.0)
         return run.goes_on(self._chance.uniform(0.0, PUBLISHING_S))
 
-    def _next_mode(self, of_workers: bool) -> str:
+    def _next_mode(self, of_workers: bool, of_actors: bool = False) -> str:
         """Returns a mode that is possible; each comes about equally often."""
-        possible = {*OF_BUILDS, *(OF_WORKERS if of_workers else ())}
+        possible = {*OF_BUILDS, *(OF_WORKERS if of_workers else ()), *([ACTOR] * of_actors)}
         if not possible & set(self._modes):
-            more = [*OF_WORKERS, *OF_BUILDS]
+            more = [m for m in (*OF_WORKERS, ACTOR, *OF_BUILDS) if m not in self._modes]
             self._chance.shuffle(more)
             self._modes += more
         mode = next(mode for mode in self._modes if mode in possible)
@@ -294,11 +345,25 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _workers(pid: int) -> list[psutil.Process]:
+def _below(pid: int, wanted: Callable[[Sequence[str]], bool]) -> list[psutil.Process]:
+    """Returns the processes below one of which the command line is a wanted one."""
+    found = []
     with contextlib.suppress(psutil.Error):
-        children = psutil.Process(pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    return []
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if wanted(process.cmdline()):
+                    found.append(process)
+    return found
+
+
+def _is_worker(command: Sequence[str]) -> bool:
+    return "spawn_main" in " ".join(command)
+
+
+def _is_actor(command: Sequence[str]) -> bool:
+    """Whether it is a process of Ray that has something to do, or a worker process of Beam."""
+    of_ray = [word for word in command[:1] if word.startswith("ray::")]
+    return HARNESS in command or (bool(of_ray) and "IDLE" not in of_ray[0])
 
 
 def _inode(path: Path) -> tuple[int, int]:
@@ -324,13 +389,18 @@ def copied(given: Sequence[Path], folder: Path) -> Path:
 
 
 def compared(
-    videos: Sequence[Path], place: Path, kills: int, seed: int, publish: bool = False
+    videos: Sequence[Path],
+    place: Path,
+    kills: int,
+    seed: int,
+    publish: bool = False,
+    engine: str = "local",
 ) -> tuple[Chaos, Chaos]:
     """Returns an undisturbed build of the videos and poison, and a disturbed one, with faults."""
     sources = copied(videos, place / "videos")
     reasons = write_poison(sources)
     calm = Chaos(sources, place / "calm" / "corpus")
-    chaos = Chaos(sources, place / "chaos" / "corpus", seed, publish=publish)
+    chaos = Chaos(sources, place / "chaos" / "corpus", seed, publish=publish, engine=engine)
     for build, count in ((calm, 0), (chaos, kills)):
         since = time.monotonic()
         build.build(count)
@@ -345,14 +415,17 @@ def compared(
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--engine", type=click.Choice([*ENGINES, MIXED]), default="local", show_default=True)
 @click.option("--kills", default=30, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--publish", is_flag=True, help="Cut releases of what is finished in between.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Work here and leave everything.")
-def main(videos: tuple[Path, ...], kills: int, seed: int, publish: bool, keep: Path | None) -> None:
+def main(
+    videos: tuple[Path, ...], engine: str, kills: int, seed: int, publish: bool, keep: Path | None
+) -> None:
     """Kills a build of VIDEOS again and again; exit code 1 where that changed anything."""
     with tempfile.TemporaryDirectory() as name:
-        builds = compared(videos, keep or Path(name), kills, seed, publish)
+        builds = compared(videos, keep or Path(name), kills, seed, publish, engine)
         for said, build in zip(("undisturbed", "disturbed"), builds, strict=True):
             click.echo(f"{said}: {dict(build.counts)}")
         faults = [fault for build in builds for fault in build.faults]

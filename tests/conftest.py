@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.built import EXAMPLES, built
+from tests.s3_made import Bucket, Server, connected
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +25,18 @@ def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "corpus"
     built(EXAMPLES, out, workers=2)
     return out
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """A server for all tests of a process."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A new bucket on a server of this machine."""
+    with connected(s3_server, monkeypatch) as bucket:
+        yield bucket

@@ -31,8 +31,8 @@ MARK = b"poison:"
 REASONS = {"crash": "crashed", "memory": "out_of_memory", "hang": "timed_out", "spin": "cpu_limit"}
 """What stands in a poison file, and what it must fail for."""
 BLOCK_BYTES, PAGE_BYTES = 32 << 20, 4096
-# A third of a core is enough for the limit of CPU-seconds to be met before the safety net.
-LIMITS = Limits(memory_bytes=2 << 30, cpu_base_s=4.0, wall_base_s=12.0, poll_s=0.1)
+# A sixth of a core is enough for the limit of CPU-seconds to be met before the safety net.
+LIMITS = Limits(memory_bytes=2 << 30, cpu_base_s=2.0, wall_base_s=12.0, poll_s=0.1)
 LOG = "REELSCRIPT_CHAOS_LOG"
 """Environment variable: a file that gets a line for each transcription that is begun."""
 READY = "ready"
@@ -119,10 +119,13 @@ def poisoned(config: Config) -> PoisonedConfig:
 
 def main() -> None:
     """Runs `reelscript` with its decoder poisoned and small limits."""
-    from reelscript.jobs import build, cli
+    from reelscript.jobs import build, cli, engines
+    from reelscript.pipeline.engines.beam import engine as on_beam
+    from reelscript.pipeline.engines.ray import engine as on_ray
 
-    load_config, engine = build.load_config, build.LocalEngine
+    load_config = build.load_config
     build.load_config = lambda *asked: poisoned(load_config(*asked))
-    build.LocalEngine = functools.partial(engine, limits=LIMITS)  # type: ignore[assignment, misc]
+    for module, name in ((engines, "LocalEngine"), (on_ray, "RayEngine"), (on_beam, "BeamEngine")):
+        setattr(module, name, functools.partial(getattr(module, name), limits=LIMITS))
     note(f"{READY} {os.getpid()}")
     cli.main()

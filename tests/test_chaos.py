@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,29 +20,50 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelscript.jobs.config import load_config
+from reelscript.pipeline.engines.beam.stations import HARNESS
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
 from tests import poison
 from tests.built import EXAMPLES, MODELS, needs_models
-from tests.chaos import OF_BUILDS, Chaos, Run, copied
+from tests.chaos import (
+    ACTOR,
+    OF_BUILDS,
+    OF_WORKERS,
+    Chaos,
+    Run,
+    _below,
+    _is_actor,
+    _is_worker,
+    copied,
+)
 from tests.undisturbed import differences, faults_of_format, left_over
 
 pytestmark = needs_models
 
 
-@pytest.mark.slow
-def test_chaos_changes_nothing(demo_corpus: Path, tmp_path: Path) -> None:
+def changes_nothing(engine: str, kills: int, demo_corpus: Path, folder: Path) -> None:
     """Against the build without poison, so that poison is seen to change nothing for others."""
-    sources = copied([EXAMPLES], tmp_path / "videos")
+    sources = copied([EXAMPLES], folder / "videos")
     reasons = poison.write_poison(sources)
-    chaos = Chaos(sources, tmp_path / "chaos" / "corpus", seed=3, most_s=3.0)
-    chaos.build(kills=6)
+    chaos = Chaos(sources, folder / "chaos" / "corpus", seed=3, most_s=3.0, engine=engine)
+    chaos.build(kills)
     assert chaos.faults == []
-    assert chaos.kills.total() == 6
+    assert chaos.kills.total() == kills
     assert chaos.counts["transcribed"] == 2 <= chaos.counts["transcriptions begun"]
     assert differences(demo_corpus, chaos.out, reasons) == []
     assert faults_of_format(chaos.out) == []
+
+
+@pytest.mark.slow
+def test_chaos_changes_nothing(demo_corpus: Path, tmp_path: Path) -> None:
+    changes_nothing("local", 6, demo_corpus, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ["ray", "beam-processes"])
+def test_chaos_on_a_cluster_changes_nothing(demo_corpus: Path, tmp_path: Path, engine: str) -> None:
+    changes_nothing(engine, 3, demo_corpus, tmp_path)
 
 
 # The comparison: a copy of a corpus, spoilt in one place.
@@ -175,6 +197,18 @@ def test_left_over_finds_scratch_part_files_and_tickets(tmp_path: Path) -> None:
     assert sorted(left_over(corpus, work)) == sorted(f"{tmp_path / n} is left over" for n in names)
 
 
+def test_left_over_finds_what_was_passed_on_and_all_but_one_run_on_a_node(tmp_path: Path) -> None:
+    corpus, work, temporary = (tmp_path / name for name in ("corpus", "work", "temporary"))
+    (temporary / "reelscript-0-a").mkdir(parents=True)
+    (work / "passing" / "v").mkdir(parents=True)
+    assert left_over(corpus, work, temporary) == []
+    (temporary / "reelscript-0-b").mkdir()
+    (work / "passing" / "v" / "sound.flac").touch()
+    names = ["temporary/reelscript-0-a", "temporary/reelscript-0-b", "work/passing/v/sound.flac"]
+    found = left_over(corpus, work, temporary)
+    assert sorted(found) == [f"{tmp_path / name} is left over" for name in names]
+
+
 # The driver: what it would see.
 
 
@@ -270,12 +304,42 @@ def test_chaos_kills_all_at_once(chaos: Chaos, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_chaos_uses_each_mode_of_death_equally_often(chaos: Chaos) -> None:
-    assert set(Counter(chaos._next_mode(True) for _ in range(60)).values()) == {10}
+    assert set(Counter(chaos._next_mode(True, True) for _ in range(70)).values()) == {10}
 
 
-def test_chaos_goes_on_where_there_is_no_worker_to_kill(chaos: Chaos) -> None:
-    assert {chaos._next_mode(False) for _ in range(60)} == OF_BUILDS.keys()
-    assert {chaos._next_mode(True) for _ in range(60)} > OF_BUILDS.keys()
+def test_chaos_goes_on_where_there_is_no_worker_or_actor_to_kill(chaos: Chaos) -> None:
+    assert {chaos._next_mode(False, False) for _ in range(60)} == OF_BUILDS.keys()
+    assert {chaos._next_mode(True, False) for _ in range(60)} == {*OF_BUILDS, *OF_WORKERS}
+    assert {chaos._next_mode(True, True) for _ in range(60)} == {*OF_BUILDS, *OF_WORKERS, ACTOR}
+
+
+def test_chaos_finds_workers_and_actors_at_any_depth(tmp_path: Path) -> None:
+    """Under names that Ray and Beam give them; each of the processes is below the one before."""
+    program = tmp_path / "below.py"
+    program.write_text(
+        "import os, subprocess, sys, time\n"
+        "name, _, others = os.environ['NAMES'].partition(' ')\n"
+        "os.environ['NAMES'] = others\n"
+        "if name:\n"
+        "    subprocess.run([name, __file__], executable=os.environ['PYTHON'])\n"
+        "else:\n"
+        "    time.sleep(600)\n"
+    )
+    names = ["raylet", "ray::IDLE", "ray::MapWorker", HARNESS, "spawn_main"]
+    environment = {**os.environ, "PYTHON": sys.executable, "NAMES": " ".join(names)}
+    top = subprocess.Popen([sys.executable, str(program)], env=environment)
+    try:
+        while not _below(top.pid, lambda command: command[0] == names[-1]):
+            time.sleep(0.01)
+        below = psutil.Process(top.pid).children(recursive=True)
+        pids = {process.cmdline()[0]: process.pid for process in below}
+        assert [p.pid for p in _below(top.pid, _is_worker)] == [pids["spawn_main"]]
+        expected = {pids["ray::MapWorker"], pids[HARNESS]}
+        assert {p.pid for p in _below(top.pid, _is_actor)} == expected
+    finally:
+        for process in [*psutil.Process(top.pid).children(recursive=True), top]:
+            process.kill()
+        top.wait()
 
 
 # The poison.

@@ -19,8 +19,10 @@ from reelscript.schemas.video import Video
 from reelscript.schemas.videos import Videos
 
 
-@pytest.fixture
-def store() -> Store:
+@pytest.fixture(params=["memory", "s3"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "s3":
+        return Store(request.getfixturevalue("s3").url("work"))
     return Store(f"memory://{uuid.uuid4().hex}")
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import Any, ClassVar, Protocol
 import psutil
 import pytest
 
-from reelscript.pipeline.engines import supervisor
+from reelscript.pipeline.engines import supervisor, watch
+from reelscript.pipeline.engines.groups import Group, groups_of
 from reelscript.pipeline.engines.limits import Limits, Used, share_of_memory, used_by
-from reelscript.pipeline.engines.local import LocalEngine, chains_of
+from reelscript.pipeline.engines.local import LocalEngine
 from reelscript.pipeline.engines.suspects import Death, conviction
-from reelscript.pipeline.engines.worker import Stages, run_chain
 from reelscript.pipeline.errors import StorageError, UsageError
 from reelscript.pipeline.stage import Stage, Timing
 from reelscript.pipeline.store import Store
@@ -33,6 +32,7 @@ from reelscript.pipeline.testing import (
     EatsMemory,
     FillsDisk,
     Hangs,
+    Idles,
     KillsItsWorker,
     Leaks,
     OnGpu,
@@ -45,30 +45,13 @@ from reelscript.pipeline.testing import (
 )
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
+from tests.engines_made import Heard, attempts, gone, in_one_process, outcomes
 
 ROOM_BYTES = 400 << 20
 
 
 class Engine(Protocol):
     def __call__(self, workers: int = 1, gpus: int = 1, **limits: float) -> LocalEngine: ...
-
-
-class Heard:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, str]] = []
-        self.timings: list[Timing] = []
-        self.deaths: list[tuple[str, str, str]] = []
-
-    def started(self, video: Video, stage: str) -> None:
-        self.begun.append((video.video_id, stage))
-
-    def measured(self, timing: Timing) -> None:
-        self.timings.append(timing)
-
-    def suspected(self, video: Video, stage: str, died: str) -> None:
-        self.deaths.append((video.video_id, stage, died))
 
 
 @pytest.fixture
@@ -94,32 +77,6 @@ def ran(
     assert sorted(v.video_id for v in found) == sorted(v.video_id for v in given)
     by_id = {v.video_id: v for v in found}
     return [by_id[v.video_id] for v in given]
-
-
-def in_one_process(stages: Sequence[Stage], given: list[Video], folder: Path) -> list[Video]:
-    """What an engine must come to, from a plain loop."""
-    live = Stages()
-    workspace = Workspace(Store(f"memory://{uuid.uuid4().hex}"), folder)
-    try:
-        return [run_chain(tuple(stages), v, live, workspace, lambda _: None) for v in given]
-    finally:
-        live.close()
-
-
-def attempts(log: str, marked: Video) -> int:
-    """How often a video was measured, or its measuring begun."""
-    return sum(what == marked.video_id for what, _, _ in noted(log))
-
-
-def gone(pids: Collection[int]) -> bool:
-    """Whether none of the processes runs any more, after a while."""
-    left = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(left, timeout=10)
-    return all(p.status() == psutil.STATUS_ZOMBIE for p in alive)  # of a dead parent's: not ours
-
-
-def outcomes(found: list[Video]) -> list[tuple[str, str | None]]:
-    return [(v.outcome, v.reason) for v in found]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -200,10 +157,10 @@ def test_local_engine_keeps_gpu_stages_to_a_pool_of_their_own(engine: Engine, lo
 
 def test_local_engine_fuses_stages_that_need_the_same() -> None:
     first, second, third, fourth = Waits(), Counts(), OnGpu(), Raises()
-    assert chains_of([first, second, third, fourth]) == [
-        ("cpu", (first, second)),
-        ("gpu", (third,)),
-        ("cpu", (fourth,)),
+    assert groups_of([first, second, third, fourth]) == [
+        Group(0, 3, "cpu", (first, second)),
+        Group(1, 3, "gpu", (third,)),
+        Group(2, 3, "cpu", (fourth,)),
     ]
 
 
@@ -284,10 +241,10 @@ def test_local_engine_tries_suspects_alone(engine: Engine, log: str) -> None:
     class Looks(Heard):
         def started(self, video: Video, stage: str) -> None:
             super().started(video, stage)
-            if self.deaths and stage == Waits.name:  # it cannot have died before we look
+            if self.deaths and stage == Idles.name:  # it cannot have died before we look
                 living.append(len(multiprocessing.active_children()))
 
-    ran(engine(3), [Waits(wait_s=0.3), KillsItsWorker()], videos(6, 0), Looks())
+    ran(engine(3), [Idles(wait_s=0.5), KillsItsWorker()], videos(6, 0), Looks())
     assert living[-2:] == [1, 1]
 
 
@@ -417,7 +374,7 @@ def test_local_engine_looks_at_its_workers_once_a_poll(
         looks.append(pids)
         return used_by(pids)
 
-    monkeypatch.setattr(supervisor, "used_by", counted)
+    monkeypatch.setattr(watch, "used_by", counted)
     heard, since = Heard(), time.monotonic()
     ran(engine(2, poll_s=0.2), [Waits(), Counts(), RejectsEvery(nth=2)], videos(300), heard)
     assert len(heard.begun) == 900

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reelscript.jobs import cli
+from reelscript.jobs import room as room_module
 from reelscript.jobs.config import load_config
 from reelscript.jobs.room import KEPT, Room, Work
 from reelscript.pipeline.errors import StorageError, UsageError
@@ -127,6 +132,58 @@ def test_room_expects_nothing_where_sources_lie_on_another_disk(tmp_path: Path) 
     )
     begin(room, *(a_video(n) for n in range(500)))
     assert room.open()
+
+
+@settings(deadline=None)  # it writes files
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.none() | st.integers(1, 50), st.integers(0, 80)), max_size=8
+    ),
+    st.integers(1, 500),
+)
+def test_room_is_open_as_a_sum_over_all_videos_in_work_says(
+    begun: list[tuple[bool, int | None, int]], max_bytes: int
+) -> None:
+    """Of each video: whether it is fetched, how large it was found, what scratch has of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Store(folder), Path(folder) / "scratch")
+        room = Room(Work(keep="none", max_bytes=max_bytes), workspace)
+        for n, (url, size, scratch) in enumerate(begun):
+            begin(room, a_video(n, url))
+            if scratch:
+                (workspace.scratch_of(a_video(n)) / "media").write_bytes(bytes(scratch))
+            if size is not None:
+                room.started(fetched(a_video(n, url), size))
+        (workspace.scratch_of(a_video(9999)) / "media").write_bytes(bytes(7))  # of no video in work
+        sizes = [size for url, size, _ in begun if url and size is not None]
+        usual = sum(sizes) // max(1, len(sizes))
+        to_come = [url and size is None for url, size, _ in begun]
+        held = sum(
+            max(scratch, usual if coming else 0)
+            for (*_, scratch), coming in zip(begun, to_come, strict=True)
+        )
+        unknown = any(to_come) and not sizes
+        assert room.open() == (not unknown and held + usual < max_bytes)
+
+
+def test_room_asked_for_each_video_of_a_wave_looks_only_at_those_begun_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Path] = []
+
+    def bytes_of(folder: Path) -> int:
+        looked.append(folder)
+        return 1 * KB
+
+    monkeypatch.setattr(room_module, "_bytes_in", bytes_of)
+    room, wave = Room(Work(max_bytes=100_000 * KB), workspace), [a_video(n) for n in range(3000)]
+    begin(room, wave[0])
+    room.started(fetched(wave[0], 30 * KB))
+    workspace.scratch_of(wave[0])
+    for video in wave[1:]:
+        assert room.open()
+        begin(room, video)
+    assert Counter(looked) == {workspace.scratch / "v0": 2999}
 
 
 def test_room_knows_what_lay_there_before(workspace: Workspace) -> None:

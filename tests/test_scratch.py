@@ -117,5 +117,9 @@ def test_scratch_of_a_work_folder_elsewhere_lies_on_this_machine(
     work = Store(f"memory://{tmp_path.name}-scratch")
     with Run(work, "publish", "c", dict) as run, scratch_folder(work, run) as mine:
         assert mine.parent == tmp_path
-    assert other.exists()
-    assert not mine.exists()
+        dead = [mine.with_name(mine.name.replace(f"{run.number:06d}", n)) for n in ("000077", "12")]
+        for path in dead:
+            path.mkdir()
+        with Run(work, "publish", "c", dict) as second, scratch_folder(work, second) as theirs:
+            assert {*tmp_path.iterdir()} == {other, mine, dead[1], theirs}
+    assert {*tmp_path.iterdir()} == {other, dead[1]}

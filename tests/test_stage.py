@@ -12,7 +12,7 @@ import pytest
 
 from reelscript.jobs.config import Config
 from reelscript.pipeline.errors import Reject, StageError, StorageError, UsageError
-from reelscript.pipeline.stage import ALWAYS_SEEN, Live, Stage, Timing, apply
+from reelscript.pipeline.stage import ALWAYS_SEEN, Live, Stage, Timing, apply, recalled
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import CannotOpen, Counts, Raises, RejectsEvery, noted, videos
 from reelscript.pipeline.workspace import Workspace
@@ -98,6 +98,24 @@ def test_stage_forgets_failures(workspace: Workspace, log: str) -> None:
         assert not timing.remembered
     assert measurements(log) == 2
     assert list(workspace.store.names("results")) == []
+
+
+def test_stage_recalls_only_what_is_still_there(workspace: Workspace, log: str) -> None:
+    (video,) = videos(1)
+    stage, key = Counts(log=log), Counts().key(video)
+    assert recalled(stage, key, workspace) is None
+    applied(stage, video, workspace)
+    found = recalled(stage, key, workspace)
+    assert found is not None
+    assert found["facts"] == {"words": len(video.url)}
+    assert recalled(Cheap(), key, workspace) is None
+
+
+def test_stage_measures_one_video_at_a_time_unless_it_says_more(workspace: Workspace) -> None:
+    stage, given = Counts(), videos(2)
+    assert stage.videos_at_once == 1
+    with stage.together(given, workspace):
+        applied(stage, given[0], workspace)
 
 
 @dataclass(frozen=True)

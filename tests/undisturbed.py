@@ -90,10 +90,20 @@ def members(corpus: Corpus) -> Members:
     }
 
 
-def left_over(corpus: Path, work: Path) -> list[str]:
-    """Returns what a build should have removed: scratch, part files, tickets, new shards."""
+def left_over(corpus: Path, work: Path, temporary: Path | None = None) -> list[str]:
+    """Returns what a build should have removed: scratch, part files, tickets, what was passed on.
+
+    Args:
+        corpus: the corpus folder.
+        work: the work folder.
+        temporary: the folder of temporary files. What a killed run had there the next one removes
+            that starts a station; so one run may have left its folder.
+    """
     found = [*work.glob("scratch-*"), *work.rglob(".part-*"), *corpus.rglob(".part-*")]
     found += [*work.glob("ledger/publishing/*"), *corpus.glob("releases/new/*")]
+    found += [path for path in work.glob("passing/**/*") if path.is_file()]
+    of_nodes = [] if temporary is None else sorted(temporary.glob("reelscript-*"))
+    found += of_nodes if len(of_nodes) > 1 else []
     return [f"{path} is left over" for path in found]
 
 

@@ -267,7 +267,8 @@ class AcquireForNow(Acquire):
     """Acquire where fetched sources are not kept: a copy stays as long as its video is in work.
 
     It lies in scratch, by video: two URLs of the same bytes do not meet, nothing is left of it in
-    the work folder, whenever a build ends, and on its way no byte is written twice.
+    the work folder, whenever a build ends, and on its way no byte is written twice. Where groups of
+    stages run on several machines it passes through the store, and is removed with its video.
     """
 
     def keep(self, sha256: str, part: Path, video: Video, workspace: Workspace) -> None:

@@ -12,7 +12,7 @@ windows --batched, beam--> numbers --good--> words
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class Recogniser:
         self.model = model
         self.audio = audio
         self.voice = voice
+        self.language = language
         self.options: dict[str, Any] = {
             "language": language,
             "task": "transcribe",
@@ -69,16 +70,23 @@ class Recogniser:
             "vad_filter": False,
         }
 
-    def decode(self) -> list[Decoded]:
-        """Returns the windows as decoded, in order; a bad one may come back as several shorter."""
-        windows = self.voice.windows
+    def decode(self, first: Iterable[Decoded] | None = None) -> list[Decoded]:
+        """Returns the windows as decoded, in order; a bad one may come back as several shorter.
+
+        Args:
+            first: what `first_pass` gives, where that was done before (`decode_together.py`).
+        """
         out: list[Decoded] = []
-        for start in range(0, len(windows), WINDOWS_A_CALL):
-            for decoded in self.batched(
-                windows[start : start + WINDOWS_A_CALL], self.settings.beam_size, "batched"
-            ):
-                out += self._again(decoded) if self.settings.is_bad(decoded.window) else [decoded]
+        for decoded in self.first_pass() if first is None else first:
+            out += self._again(decoded) if self.settings.is_bad(decoded.window) else [decoded]
         return out
+
+    def first_pass(self) -> Iterator[Decoded]:
+        """Yields the windows as decoded once, good or bad."""
+        windows = self.voice.windows
+        for start in range(0, len(windows), WINDOWS_A_CALL):
+            call = windows[start : start + WINDOWS_A_CALL]
+            yield from self.batched(call, self.settings.beam_size, "batched")
 
     def _again(self, first: Decoded) -> list[Decoded]:
         """Returns the first attempt of which every window is good, else the best one, marked."""
@@ -124,30 +132,43 @@ class Recogniser:
         )
 
     def batched(self, windows: Sequence[Span], beam_size: int, attempt: str) -> list[Decoded]:
-        """Returns the windows decoded together; only the audio they span is turned into floats."""
+        """Returns the windows decoded in one call."""
         from faster_whisper import BatchedInferencePipeline
 
+        segments = self.begun(BatchedInferencePipeline(self.model), windows, beam_size)
+        return self.finished(windows, segments, attempt)
+
+    def begun(self, pipeline: Any, windows: Sequence[Span], beam_size: int) -> Iterable[Any]:
+        """Returns the segments of a call of faster-whisper, which decodes when they are asked for.
+
+        Only the audio that the windows span is turned into floats.
+        """
         rate, origin_s = whisper.SAMPLE_RATE_HZ, windows[0].start_s
         piece = (
             self.audio[round(origin_s * rate) : round(windows[-1].end_s * rate)].astype(np.float32)
             / 32768.0
         )
-        ticks = [
-            (round((w.start_s - origin_s) * 100), round((w.end_s - origin_s) * 100))
-            for w in windows
-        ]
+        ticks = _ticks(windows)
         # faster-whisper truncates seconds to samples: half a sample more keeps a tick of 10 ms a
         # tick of 10 ms.
         clips = [{"start": (a * 160 + 0.5) / rate, "end": (b * 160 + 0.5) / rate} for a, b in ticks]
-        found, _ = BatchedInferencePipeline(self.model).transcribe(
+        segments, _ = pipeline.transcribe(
             piece,
             clip_timestamps=clips,
             batch_size=self.settings.batch_size,
             beam_size=beam_size,
             **self.options,
         )
+        found: Iterable[Any] = segments
+        return found
+
+    def finished(
+        self, windows: Sequence[Span], segments: Iterable[Any], attempt: str
+    ) -> list[Decoded]:
+        """Returns the windows of a call from the segments that faster-whisper gives."""
+        ticks = _ticks(windows)
         by_window: dict[int, list[Any]] = {}
-        for segment in found:
+        for segment in segments:
             nearest = min(range(len(ticks)), key=lambda i: abs(ticks[i][0] - segment.seek))
             by_window.setdefault(nearest, []).append(segment)
         return [self._decoded(w, by_window.get(i, []), attempt) for i, w in enumerate(windows)]
@@ -185,6 +206,14 @@ class Recogniser:
             doubtful=False,
         )
         return Decoded(window, words)
+
+
+def _ticks(windows: Sequence[Span]) -> list[tuple[int, int]]:
+    """Returns the windows in ticks of 10 ms from the start of the first."""
+    origin_s = windows[0].start_s
+    return [
+        (round((w.start_s - origin_s) * 100), round((w.end_s - origin_s) * 100)) for w in windows
+    ]
 
 
 def spans_of(words: Sequence[Word]) -> list[Span]:

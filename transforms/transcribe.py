@@ -14,6 +14,7 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
@@ -33,12 +34,15 @@ from reelscript.schemas.text import digest
 from reelscript.schemas.transcript import Transcript, Voice, Window
 from reelscript.schemas.video import Seconds, Video
 from reelscript.transforms import whisper
+from reelscript.transforms.decode_together import ahead_of, decoded_ahead
 from reelscript.transforms.recogniser import Decoded, Recogniser
 from reelscript.transforms.scratch_audio import scratch_audio
 from reelscript.transforms.speech import language_to_transcribe
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
+
+VIDEOS_ON_A_GPU = 16  # ours: two batches of short videos with one window each
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Transcribe(Stage):
         beam_size: beams of the first decoding (Whisper's and faster-whisper's default is 5).
         retry_beam_size: beams when a window is decoded again.
         batch_size: windows decoded at once; word probabilities change with it in the fourth digit.
+        batch_videos: videos whose windows are decoded at once (`transforms/decode_together.py`), so
+            that short ones fill a batch too; None: 16 on a GPU, 1 on a CPU, which gains nothing by
+            it.
         cpu_threads: threads of one model. One: parallelism comes from videos.
         min_avg_logprob, max_no_speech_probability, max_compression_ratio: Whisper's thresholds for
             decoding again (arXiv 2212.04356, section 4.5: -1.0, 0.6, 2.4).
@@ -72,6 +79,7 @@ class Transcribe(Stage):
     beam_size: Annotated[int, Ge(1)] = 5
     retry_beam_size: Annotated[int, Ge(1)] = 10
     batch_size: Annotated[int, Ge(1)] = 8
+    batch_videos: Annotated[int, Ge(1)] | None = tuning(None)
     cpu_threads: Annotated[int, Ge(1)] = 1
     min_avg_logprob: float = -1.0
     max_no_speech_probability: float = 0.6
@@ -96,6 +104,12 @@ class Transcribe(Stage):
     def resources(self) -> Resources:
         """A GPU where the model runs on one."""
         return Resources(gpus=1.0 if self.device.startswith("cuda") else 0.0)
+
+    @property
+    def videos_at_once(self) -> int:
+        """How many videos are decoded at once, at most."""
+        on_gpu = self.device.startswith("cuda")
+        return self.batch_videos or (VIDEOS_ON_A_GPU if on_gpu else 1)
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings that results depend on; the model's files stand for its name."""
@@ -137,6 +151,19 @@ class Transcribe(Stage):
 
         yield self._measure
 
+    @contextmanager
+    def together(self, videos: Sequence[Video], workspace: Workspace) -> Iterator[None]:
+        """Yields when the windows of short videos have been decoded once, good or bad, at once."""
+        heard = [video for video in videos if not self._takes_captions(video)]
+        keys = [self._heard_key(video) for video in heard]
+        openers = [partial(self._recogniser, video, workspace) for video in heard]
+        with decoded_ahead(dict(zip(keys, openers, strict=True))):
+            yield
+
+    def spent_together(self, video: Video) -> float:
+        """Returns the CPU-seconds that `together` spent on a video, within its context."""
+        return ahead_of(self._heard_key(video)).cpu_s
+
     def _measure(self, video: Video, workspace: Workspace) -> Video:
         if self._takes_captions(video):
             return self._captioned(video, workspace)
@@ -147,9 +174,11 @@ class Transcribe(Stage):
 
     def _heard_once(self, video: Video, workspace: Workspace) -> Video:
         """Returns what is heard, remembered as that of a video without captions is."""
-        key = self.key(replace(video, captions=None))
-        found, _ = found_once(self, key, self._heard, video, workspace)
+        found, _ = found_once(self, self._heard_key(video), self._heard, video, workspace)
         return replace(video, **facts_of(found))
+
+    def _heard_key(self, video: Video) -> str:
+        return self.key(replace(video, captions=None))
 
     def _with(self, transcript: Transcript, video: Video, workspace: Workspace) -> Video:
         language, probability = language_to_transcribe(video, self.accept)
@@ -172,10 +201,14 @@ class Transcribe(Stage):
         return self._with(workspace.get_record(Transcript, video.captions), video, workspace)
 
     def _heard(self, video: Video, workspace: Workspace) -> Video:
+        recogniser = self._recogniser(video, workspace)
+        decoded = recogniser.decode(ahead_of(self._heard_key(video)).decoded)
+        return self._with(self._transcript(decoded, recogniser.language), video, workspace)
+
+    def _recogniser(self, video: Video, workspace: Workspace) -> Recogniser:
         language, _ = language_to_transcribe(video, self.accept)
         voice, audio = workspace.get_record(Voice, video.voice), scratch_audio(video, workspace)
-        decoded = Recogniser(self, self._model(), audio, voice, language).decode()
-        return self._with(self._transcript(decoded, language), video, workspace)
+        return Recogniser(self, self._model(), audio, voice, language)
 
     def _transcript(self, decoded: Sequence[Decoded], language: str) -> Transcript:
         words = [replace(w, window=i) for i, d in enumerate(decoded) for w in d.words]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -65,7 +66,7 @@ def _url(fs: Any, name: str, source: str) -> str:
 def _rows(fs: Any, path: str, source: str, suffix: str, base: str) -> Iterator[Place]:
     """Yields the rows of a list; relative paths start from the folder of the list."""
     folder = source.rpartition("/")[0]
-    with fs.open(path, "rb") as file:
+    with io.BufferedReader(fs.open(path, "rb")) as file:  # buckets' files read no bounded line
         for row in read_list(file, shown(source), suffix):
             row = row._replace(address=_from(folder, row.address))
             if row.subtitles_at is not None:

@@ -8,13 +8,14 @@ machine may make any video slow.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 
 from reelscript.pipeline.control_groups import control_groups
+from reelscript.pipeline.stage import Stage
 
 SHARE_OF_MEMORY = 0.7  # of what there is, for all workers together
 MIN_WORKER_BYTES = 4 << 30  # with many workers each gets this all the same: few need it at once
@@ -59,6 +60,10 @@ class Limits:
     def __post_init__(self) -> None:
         if self.wall_base_s <= self.cpu_base_s or self.wall_per_media_s < self.cpu_per_media_s:
             raise ValueError("the limits of wall-clock time must lie above those of CPU-seconds")
+
+    def for_stages(self, stages: Iterable[Stage]) -> Limits:
+        """Returns these limits with the patience that each of the stages asks for."""
+        return replace(self, patience_s={stage.name: stage.patience_s for stage in stages})
 
     def exceeded(
         self, used: Used, wall_s: float, memory_bytes: int | None, duration_s: float | None

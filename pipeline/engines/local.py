@@ -2,16 +2,20 @@
 
 Stages that stand together and need the same resources run fused in one process, so that a video's
 sound stays in its scratch folder. Where a GPU is used there are two pools: CPU workers before and
-after, one worker a GPU between.
+after, one worker a GPU between, which has its next videos before it asks for them.
 
 ```
 videos --> [probe glance speech] --> [transcribe] --> [language align segment score] --> videos
                 cpu pool               gpu pool                  cpu pool
 
-local.py        the engine: what a build asks for
-supervisor.py   gives work, hears of ends and deaths      suspects.py   whose fault a death is
-crew.py         worker processes, from outside            limits.py     what a stage may use
-worker.py       a worker process, from inside             leash.py      it ends with its supervisor
+local.py        the engine: what a build asks for         groups.py     which stages run fused
+supervisor.py   gives work, hears of ends and deaths      waiting.py    what waits for a worker
+crew.py         worker processes, who is free             gpus.py       which GPU each one sees
+watched.py      one of them, from outside                 watch.py      stops what uses too much
+worker.py       one of them, from inside                  limits.py     what a stage may use
+batch.py        videos through a group, in a worker       leash.py      it ends with its supervisor
+opened.py       stages as a worker has them               suspects.py   whose fault a death is
+                                                          in_vain.py    when the machine is at fault
 ```
 
 A worker that dies takes nobody with it.
@@ -19,22 +23,23 @@ A worker that dies takes nobody with it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 from reelscript.pipeline.cores import usable_cores
 from reelscript.pipeline.engines.crew import Crew
+from reelscript.pipeline.engines.gpus import own_gpus
+from reelscript.pipeline.engines.groups import Kind, groups_of
 from reelscript.pipeline.engines.limits import Limits, share_of_memory
 from reelscript.pipeline.engines.protocols import Gate, Listener
 from reelscript.pipeline.engines.supervisor import Supervisor
-from reelscript.pipeline.engines.worker import Chain
+from reelscript.pipeline.engines.worker import Orders
 from reelscript.pipeline.stage import Stage
 from reelscript.pipeline.store import Store
 from reelscript.schemas.video import Video
 
-__all__ = ["Gate", "Limits", "Listener", "LocalEngine", "chains_of", "default_workers"]
+__all__ = ["Gate", "Limits", "Listener", "LocalEngine", "default_workers"]
 
 
 class LocalEngine:
@@ -44,7 +49,7 @@ class LocalEngine:
         store: the work folder; its URL is what the workers get.
         scratch: node-local folder.
         workers: CPU worker processes.
-        gpus: GPU worker processes, where a stage needs a GPU.
+        gpus: GPUs to use where a stage needs one; each gets a process, which sees no other.
         limits: what a stage may use for one video.
     """
 
@@ -58,7 +63,7 @@ class LocalEngine:
     ) -> None:
         self.store = store
         self.scratch = scratch
-        self.counts = {"cpu": max(1, workers), "gpu": max(1, gpus)}
+        self.counts: dict[Kind, int] = {"cpu": max(1, workers), "gpu": max(1, gpus)}
         self.limits = limits
 
     def run(
@@ -80,24 +85,17 @@ class LocalEngine:
             UsageError: a stage cannot be opened on this machine, or no worker can be started.
             StorageError: a disk of ours is full.
         """
-        chains = chains_of(stages)
-        workers = self.counts["cpu"]
+        groups, workers = groups_of(stages), self.counts["cpu"]
         memory_bytes = self.limits.memory_bytes or share_of_memory(workers)
-        crew = Crew(self.store, self.scratch, [c for _, c in chains], self.counts, memory_bytes)
-        kinds = [kind for kind, _ in chains]
-        patience_s = {stage.name: stage.patience_s for stage in stages}
-        limits = replace(self.limits, patience_s=patience_s)
-        supervisor = Supervisor(crew, kinds, 2 * workers, limits, listener, gate)
+        orders = Orders(tuple(groups), self.store.url, str(self.scratch))
+        on_gpus = any(group.kind == "gpu" for group in groups)
+        gpus = own_gpus(self.counts["gpu"], os.environ) if on_gpus else []
+        crew = Crew(orders, self.counts, memory_bytes, gpus)
+        supervisor = Supervisor(crew, self.limits.for_stages(stages), listener, gate)
         try:
             yield from supervisor.run(iter(videos))
         finally:
             crew.dismiss()
-
-
-def chains_of(stages: Sequence[Stage]) -> list[tuple[str, Chain]]:
-    """Returns the stages as fused chains, each with its kind of worker ("cpu" or "gpu")."""
-    groups = groupby(stages, key=lambda stage: "gpu" if stage.resources.gpus else "cpu")
-    return [(kind, tuple(group)) for kind, group in groups]
 
 
 def default_workers() -> int:

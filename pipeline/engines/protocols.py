@@ -1,10 +1,11 @@
-"""What an engine needs of those who run it: whom it tells how it goes, whom it asks for room."""
+"""What an engine is, whom it tells how it goes, and whom it asks for room."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from reelscript.pipeline.stage import Timing
+from reelscript.pipeline.stage import Stage, Timing
 from reelscript.schemas.video import Video
 
 
@@ -32,3 +33,28 @@ class Gate(Protocol):
 
         If it raises nothing, one video is taken nevertheless.
         """
+
+
+class Engine(Protocol):
+    """What runs stages somewhere: it moves records, and does nothing else."""
+
+    def run(
+        self,
+        stages: Sequence[Stage],
+        videos: Iterable[Video],
+        listener: Listener,
+        gate: Gate | None = None,
+    ) -> Iterator[Video]:
+        """Yields each video once, as it finishes: after all stages or the first that ended it.
+
+        Args:
+            stages: what to run, in order; at least one.
+            videos: taken one by one, as there is work for them.
+            listener: is told how it goes.
+            gate: while it is not open no further video is taken; those in work go on.
+
+        Raises:
+            UsageError: a stage cannot be opened where it is to run, or no worker can be started.
+            StorageError: a disk of ours is full, or the store is out of reach.
+        """
+        ...

@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.connection import wait
 
-from reelscript.pipeline.engines.crew import STARTING, Crew, Worker
-from reelscript.pipeline.engines.limits import NO_MEMORY, Limits, Used, used_by
+from reelscript.pipeline.engines.crew import Crew
+from reelscript.pipeline.engines.in_vain import InVain
+from reelscript.pipeline.engines.limits import NO_MEMORY, Limits, Used
 from reelscript.pipeline.engines.protocols import Gate, Listener
 from reelscript.pipeline.engines.suspects import Death, Task, conviction
-from reelscript.pipeline.errors import ReelscriptError, UsageError
+from reelscript.pipeline.engines.waiting import Waiting
+from reelscript.pipeline.engines.watch import Watch
+from reelscript.pipeline.engines.watched import STARTING, Worker
+from reelscript.pipeline.errors import ReelscriptError
 from reelscript.pipeline.stage import Timing
 from reelscript.schemas.video import Video
 
-MOST_IN_VAIN = 3  # starts, or openings of a stage, in a row
-START_S = 600.0  # for a worker to start, on whatever disk its packages lie: no video's time
 MOST_SUSPECTS = 100  # before they are tried: there may be a million videos
-MOST_POLLS = 10  # a longer pause was ours (Ctrl-Z, a machine asleep), not that of a worker
+
+
+class Stopped(Exception):
+    """A run was told to stop; what its workers have in hand belongs to nobody."""
 
 
 class Supervisor:
-    """One run of videos through chains of stages.
+    """One run of videos through groups of stages.
 
     Args:
         crew: its workers.
-        kinds: of the worker that each chain needs.
-        most_waiting: videos before a chain, beyond which no more are sent there.
         limits: of what a stage may use for a video.
         listener: is told how it goes.
         gate: is asked before a video is taken; None: it is always open.
+        alone: is entered while a suspect is tried, when no other worker of the crew is there.
     """
 
     def __init__(
         self,
         crew: Crew,
-        kinds: Sequence[str],
-        most_waiting: int,
         limits: Limits,
         listener: Listener,
-        gate: Gate | None,
+        gate: Gate | None = None,
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._crew = crew
-        self._kinds = kinds
-        self._most_waiting = most_waiting
-        self._limits = limits
+        self._groups = crew.orders.groups
+        self._watch = Watch(limits)
         self._listener = listener
         self._gate = gate
+        self._alone = alone
+        self._stopped = False
         self._exhausted = False
-        self._waiting: list[deque[Task]] = [deque() for _ in kinds]
+        self._waiting = Waiting(self._groups, crew.counts)
         self._suspects: deque[Task] = deque()
         self._finished: deque[Video] = deque()
-        self._in_vain: dict[str, int] = {}  # attempts in a row, by what was to be had ready
-        self._looked_at = time.monotonic()
+        self._in_vain = InVain()
 
     def run(self, source: Iterator[Video]) -> Iterator[Video]:
         """Yields each video once, as it finishes."""
         while True:
             self._take_in(source)
             self._dispatch()
-            if self._crew.busy() or any(self._waiting):
+            if self._crew.busy() or self._waiting:
                 self._listen()
             elif self._suspects:
                 while self._suspects:
@@ -72,6 +75,10 @@ class Supervisor:
                 self._gate.stuck()
             yield from self._ended()
 
+    def stop(self) -> None:
+        """Makes the run raise Stopped, soon; another thread may ask for it."""
+        self._stopped = True
+
     def _ended(self) -> Iterator[Video]:
         while self._finished:
             yield self._finished.popleft()
@@ -81,7 +88,7 @@ class Supervisor:
     def _take_in(self, source: Iterator[Video]) -> None:
         while (
             not self._exhausted
-            and len(self._waiting[0]) < self._most_waiting
+            and self._waiting.has_room(0)
             and len(self._suspects) < MOST_SUSPECTS
             and (self._gate is None or self._gate.open())
         ):
@@ -93,40 +100,50 @@ class Supervisor:
         if video is None:
             self._exhausted = True
             return False
-        self._waiting[0].append(Task(0, video))
+        self._waiting.add(0, video)
         return True
 
     def _dispatch(self) -> None:
-        """Gives waiting videos to idle workers, those furthest on first; starts workers at need."""
-        for number in reversed(range(len(self._kinds))):
-            following = self._waiting[number + 1 :][:1]
-            if following and len(following[0]) > self._most_waiting:
-                continue  # the next group does not keep up: do not pile up audio in scratch
-            while self._waiting[number]:
-                idle = self._crew.idle(self._kinds[number], self._in_vain.get(STARTING, 0))
-                if idle is None:
+        """Gives waiting videos to idle workers, those furthest on first; starts workers at need.
+
+        Who is at work gets its next batch ahead of time, if that is a full one: where fewer wait
+        it is not the bottleneck, and more will have come when it is through.
+        """
+        for number, group in self._waiting.open_groups():
+            while idle := self._crew.idle(group.kind):
+                batch = self._waiting.batch(number, idle)
+                free = batch and self._crew.free(group.kind, self._in_vain.of(STARTING))
+                if not free:
+                    self._waiting.put_back(batch)
                     break
-                idle.give(self._waiting[number].popleft())
+                free.give(batch)
+            while soon := self._crew.soon_free(group.kind):
+                batch = self._waiting.full_batch(number)
+                if not batch:
+                    break
+                soon.give(batch)
 
     def _try_alone(self, suspect: Task) -> None:
         """Gives a suspect to a new worker, once no other is there, and waits for the end of it."""
         self._crew.dismiss()
-        alone = self._crew.start(self._kinds[suspect.chain], self._in_vain.get(STARTING, 0))
-        alone.give(suspect, alone=True)
-        while self._crew.busy():
-            self._listen()
+        with self._alone():
+            kind = self._groups[suspect.group].kind
+            self._crew.start(kind, self._in_vain.of(STARTING)).give([suspect], alone=True)
+            while self._crew.busy():
+                self._listen()
 
     # Listening.
 
     def _listen(self) -> None:
         """Handles what workers say, and their deaths, until it is time to look at them again."""
         by_pipe: dict[object, Worker] = {w.pipe: w for w in self._crew.workers}
-        next_look = self._looked_at + self._limits.poll_s
-        timeout_s = max(0.0, next_look - time.monotonic())
-        for pipe in wait([w.pipe for w in self._crew.workers], timeout_s):
+        for pipe in wait([w.pipe for w in self._crew.workers], self._watch.due_in_s):
             self._hear(by_pipe[pipe])
-        if time.monotonic() >= next_look:
-            self._look()
+        if self._watch.due_in_s <= 0:
+            self._watch.look([w for w in self._crew.busy() if w.stopped is None])
+            self._find_dead()
+        if self._stopped:
+            raise Stopped
 
     def _hear(self, speaker: Worker) -> None:
         """Handles all that a worker has said: what it uses counts for the stage where it is."""
@@ -142,58 +159,37 @@ class Supervisor:
 
     def _handle(self, speaker: Worker, what: str, value: object) -> None:
         if what == "opened" or speaker.opening == STARTING:
-            self._in_vain.pop(str(speaker.opening), None)
+            self._in_vain.succeeded(speaker.opening)
             speaker.opening = None
             speaker.begin()
         if what == "stage" and isinstance(value, tuple):
-            speaker.video, speaker.stage = value
-            speaker.begin()
-            self._listener.started(*value)
+            videos, stage = value
+            speaker.enter(videos, stage)
+            for video in videos:
+                self._listener.started(video, stage)
         elif what == "opening":
             speaker.opening = str(value)
-            speaker.attempt = self._in_vain.get(speaker.opening, 0)
+            speaker.attempt = self._in_vain.of(speaker.opening)
         elif what == "timing" and isinstance(value, Timing):
             self._listener.measured(value)
         elif what == "done" and isinstance(value, Video):
-            self._pass_on(speaker, value)
+            self._pass_on(speaker.tasks.pop(value.video_id).group, value)
         elif what == "no memory":
-            reason, seen = NO_MEMORY
-            speaker.stopped = Death(seen, reason, speaker.alone)
-            speaker.kill()
+            speaker.stop(*NO_MEMORY)
         elif what == "abort" and isinstance(value, ReelscriptError):
             raise value
 
-    def _pass_on(self, speaker: Worker, video: Video) -> None:
-        assert speaker.task is not None
-        following = speaker.task.chain + 1
-        speaker.task = None
-        if following == len(self._kinds) or video.outcome in ("rejected", "failed"):
+    def _pass_on(self, group: int, video: Video) -> None:
+        following = group + 1
+        if following == len(self._groups) or video.outcome in ("rejected", "failed"):
             self._finished.append(video)
         else:
-            self._waiting[following].append(Task(following, video))
+            self._waiting.add(following, video)
 
     # Death.
 
-    def _look(self) -> None:
-        """Kills workers that use more than they may; finds dead ones whose pipe is still held."""
-        now = time.monotonic()
-        step_s = min(now - self._looked_at, MOST_POLLS * self._limits.poll_s)
-        self._looked_at = now
-        busy = [w for w in self._crew.busy() if w.stopped is None]
-        found = used_by([w.pid for w in busy]) if busy else {}
-        for w in busy:
-            if w.pid not in found:
-                continue
-            used = w.look(found[w.pid], step_s)
-            if w.opening == STARTING and w.wall_s < START_S:
-                continue
-            duration_s = w.video.duration_s if w.video is not None else None
-            wall_s = w.wall_s - self._limits.patience_s.get(w.stage or "", 0.0)
-            stop = self._limits.exceeded(used, wall_s, w.memory_bytes, duration_s)
-            if stop is not None:
-                reason, measured = stop
-                w.stopped = Death(measured, reason, w.alone)
-                w.kill()
+    def _find_dead(self) -> None:
+        """Hears of workers that are dead though a process of theirs still holds their pipe."""
         for w in [w for w in self._crew.workers if not w.process.is_alive()]:
             if w.pipe.poll():
                 self._hear(w)
@@ -201,41 +197,33 @@ class Supervisor:
                 self._bury(w)
 
     def _bury(self, dead: Worker) -> None:
-        """Takes a dead worker off the list; its video becomes a suspect, or is convicted."""
-        died, task = self._crew.bury(dead), dead.task
+        """Takes a dead worker off the list; its videos become suspects, or are convicted."""
+        died = self._crew.bury(dead)
         death = dead.stopped or Death(died, None, dead.alone)
         if dead.opening is not None:
-            self._count_in_vain(dead.opening, dead.attempt + 1, death.seen)
-        if task is None:
-            return
-        if dead.stage is None or dead.opening is not None:  # no stage had this video yet
-            (self._suspects if dead.alone else self._waiting[task.chain]).appendleft(task)
-            return
-        assert dead.video is not None
+            self._in_vain.failed(dead.opening, dead.attempt + 1, death.seen)
+        begun, others = dead.left()
+        if dead.alone:
+            self._suspects.extendleft(others)
+        else:
+            self._waiting.put_back(others)
+        for task in begun:
+            self._suspect(task, dead, death)
+
+    def _suspect(self, task: Task, dead: Worker, death: Death) -> None:
+        """Holds a death against a video that the worker had begun on."""
+        assert task.seen is not None
+        assert task.stage is not None
+        if dead.at != (task,):  # what it was stopped for may be another's doing
+            death = Death(death.seen, None, dead.alone)
         task.deaths.append(death)
         convicted = conviction(task.deaths)
         if convicted is None:
             self._suspects.append(task)
-            self._listener.suspected(dead.video, dead.stage, death.seen)
+            self._listener.suspected(task.seen, task.stage, death.seen)
             return
-        failed = dead.video.ended("failed", dead.stage, *convicted)
+        failed = task.seen.ended("failed", task.stage, *convicted)
         cpu_s = (dead.used or Used()).cpu_s
-        timing = Timing(failed.video_id, dead.stage, dead.wall_s, cpu_s, False, "failed")
+        timing = Timing(failed.video_id, task.stage, dead.wall_s, cpu_s, False, "failed")
         self._listener.measured(timing)
         self._finished.append(failed)
-
-    def _count_in_vain(self, what: str, attempts: int, died: str) -> None:
-        """Raises UsageError where a thing could not be had ready several times in a row."""
-        self._in_vain[what] = max(attempts, self._in_vain.get(what, 0))
-        if self._in_vain[what] < MOST_IN_VAIN:
-            return
-        if what == STARTING:
-            raise UsageError(
-                f"worker processes end as they start, {MOST_IN_VAIN} times in a row, the last by "
-                f"{died}: what they said stands above (a script that builds needs "
-                "`if __name__ == '__main__':`)"
-            )
-        raise UsageError(
-            f"the stage {what} cannot be opened on this machine: its worker ended "
-            f"{MOST_IN_VAIN} times in a row while it was opened, the last by {died}"
-        )

@@ -5,6 +5,9 @@ itself. A death by itself may be anybody's doing (the system kills whom it likes
 out), so it makes the video in hand a suspect, which is tried alone: no other worker is there then.
 What kills its worker alone twice is convicted. That a worker was stopped for what it used is known
 to be the video's doing, so the second time is enough.
+
+A worker that had several videos in hand may have died of each that a stage had begun on: all of
+them are suspects. If it was stopped in a step for several at once, that counts against none.
 """
 
 from __future__ import annotations
@@ -34,11 +37,23 @@ class Death:
 
 @dataclass(slots=True)
 class Task:
-    """A video before one chain of stages, and the deaths that it was there for."""
+    """A video before one group of stages, and the deaths that it was there for.
 
-    chain: int
+    Attributes:
+        group: the number of the group.
+        video: the record before the group.
+        deaths: of workers that had it in hand.
+        batch: which one of its worker's batches it came with.
+        seen: the record as the current stage got it. stage: its name. None until its worker has
+            said that one begins.
+    """
+
+    group: int
     video: Video
     deaths: list[Death] = field(default_factory=list)
+    batch: int = 0
+    seen: Video | None = None
+    stage: str | None = None
 
 
 def conviction(deaths: Sequence[Death]) -> tuple[str, str] | None:

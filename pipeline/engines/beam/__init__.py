@@ -1,0 +1,1 @@
+"""Groups of stages on runners of Apache Beam."""

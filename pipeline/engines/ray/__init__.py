@@ -1,0 +1,1 @@
+"""Groups of stages on a Ray cluster."""
