@@ -19,7 +19,7 @@ demo: $(VENV)/has-tour  ## the tour: the videos in examples/videos become demo-c
 	$(BIN)/reelscript demo -o demo-corpus
 
 test: $(VENV)/has-test  ## all tests but the long ones
-	$(BIN)/python -m pytest -n $(JOBS) -m "not soak"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not soak"
 
 lint: $(VENV)/has-lint
 	$(BIN)/ruff check .
@@ -32,8 +32,8 @@ types: $(VENV)/has-lint $(VENV)/has-test  ## the libraries too, for what they sa
 wheel: $(VENV)/has-lint  ## builds wheel and sdist, and uses the wheel outside of the tree
 	.ci/check-wheel $(BIN)/python
 
-bench: $(VENV)/has-test  ## one file a question; each prints what it measured
-	@for script in $(wildcard benchmarks/*.py); do \
+bench: $(VENV)/has-test  ## one file a question; each prints what it measured (learning.py, of hours, by itself)
+	@for script in $(filter-out benchmarks/learning.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 

@@ -36,6 +36,7 @@ LATER = (
     "export",
 )
 MAX_FAULTS = 10
+SAVED = "interrupted; what was finished is saved, the same command goes on"
 
 
 class Verbs(click.Group):
@@ -335,14 +336,12 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(USAGE) from error
     except click.ClickException as error:
         _end(given, one_line(error.format_message(), 1000), USAGE)
-    except click.Abort:
-        _end(
-            given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED
-        )
-    except KeyboardInterrupt:
-        _end(
-            given, "interrupted; what was finished is saved, the same command goes on", INTERRUPTED
-        )
+    except (click.Abort, KeyboardInterrupt):
+        _end(given, SAVED, INTERRUPTED)
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _end(given, SAVED, INTERRUPTED)  # Python 3.11 wraps one that comes while a class is made
     except UsageError as error:
         _end(given, one_line(str(error), 1000), USAGE)
     except SitesBlocked as error:

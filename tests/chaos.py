@@ -58,6 +58,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 MIXED = "mixed"
 OF_WORKERS = {"worker": signal.SIGKILL, "worker segv": signal.SIGSEGV}
 ACTOR = "actor"
+OF_RAY = ("ray::MapWorker", "ray::FlatMap", "ray::Feed")  # others are of Ray itself: it ends
 OF_BUILDS = {
     "build": (signal.SIGKILL, -signal.SIGKILL),
     "machine": (signal.SIGKILL, -signal.SIGKILL),
@@ -73,7 +74,9 @@ MOST_KILLS_OF_WORKERS = 2  # in one run
 LATE = 0.7  # after this share of the kills they come while something is published
 PUBLISHING_S = 0.2  # less than that takes
 NOTHING_TO_DO_S = 2.5  # about so long a build takes that is through
-MOST_END_S = 120.0  # for a build that was interrupted to end, and for orphans to die
+# For a build that was interrupted to end, and for orphans to die. Beam's own processes look 130 s
+# for a driver that was killed before they had found it.
+MOST_END_S = 200.0
 MOST_RUN_S = 3600.0
 
 
@@ -138,6 +141,7 @@ class Chaos:
         while self.kills.total() < kills:
             self._disturb(kills)
         self._end(self._start("build"), "nothing", 0, MOST_RUN_S)
+        self._look()
         for fault in left_over(self.out, self.work, self._temporary):
             self._fault(fault)
         for release, (corpus, found) in self._readers.items():
@@ -361,9 +365,8 @@ def _is_worker(command: Sequence[str]) -> bool:
 
 
 def _is_actor(command: Sequence[str]) -> bool:
-    """Whether it is a process of Ray that has something to do, or a worker process of Beam."""
-    of_ray = [word for word in command[:1] if word.startswith("ray::")]
-    return HARNESS in command or (bool(of_ray) and "IDLE" not in of_ray[0])
+    """Whether it is an actor of Ray that works or feeds those that do, or a process of Beam."""
+    return HARNESS in command or any(word.startswith(OF_RAY) for word in command[:1])
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -325,7 +325,7 @@ def test_chaos_finds_workers_and_actors_at_any_depth(tmp_path: Path) -> None:
         "else:\n"
         "    time.sleep(600)\n"
     )
-    names = ["raylet", "ray::IDLE", "ray::MapWorker", HARNESS, "spawn_main"]
+    names = ["raylet", "ray::IDLE", "ray::DashboardAgent", "ray::MapWorker", HARNESS, "spawn_main"]
     environment = {**os.environ, "PYTHON": sys.executable, "NAMES": " ".join(names)}
     top = subprocess.Popen([sys.executable, str(program)], env=environment)
     try:

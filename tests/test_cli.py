@@ -182,6 +182,20 @@ def test_cli_interrupted_says_that_work_is_saved(
     assert len(err.split("\n")) <= 3  # a line break after ^C, then one line
 
 
+def test_cli_interrupted_while_a_class_is_made_is_interrupted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupts:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    def makes_a_class(*_: object, **__: object) -> None:
+        type("Made", (), {"field": Interrupts()})
+
+    monkeypatch.setattr("reelscript.jobs.verify.corpus.verify", makes_a_class)
+    assert told(capsys, "verify", "corpus")[0] == 130
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(OSError(28, "No space left on device", "/x"), 1), (PermissionError(13, "denied", "/x"), 1)],

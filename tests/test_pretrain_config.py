@@ -129,11 +129,14 @@ def test_a_run_that_goes_on_may_change_what_only_tells_or_keeps() -> None:
 
 
 def test_examples_are_configs() -> None:
-    debug, b16, h14 = (
+    debug, generated, demo, b16, h14 = (
         load_config(EXAMPLES / f"{name}.yaml")
-        for name in ("pretrain-debug", "tvtsv2-b16", "tvtsv2-h14")
+        for name in (
+            *("pretrain-debug", "pretrain-generated", "demo-pretrain"),
+            *("tvtsv2-b16", "tvtsv2-h14"),
+        )
     )
-    assert debug.model.name == "debug"
+    assert {debug.model.name, generated.model.name, demo.model.name} == {"debug"}
     assert b16.model == configs.b16()
     assert h14.model == configs.h14()
 

@@ -46,6 +46,7 @@ from tests.ray_made import Told, actors, command, driver, engine, small_cluster
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("clusters"),  # one at a time
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of Ray's own use of itself
 ]
 

@@ -16,7 +16,7 @@ from tests.built import ROOT, needs_models
 from tests.chaos import ENGINES, MOST_END_S
 from tests.undisturbed import differences, left_over
 
-pytestmark = [needs_models, pytest.mark.slow]
+pytestmark = [needs_models, pytest.mark.slow, pytest.mark.xdist_group("clusters")]
 
 MOST_S = 300.0
 

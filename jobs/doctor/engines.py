@@ -1,4 +1,4 @@
-"""The engines beside the local one, which no verb uses yet; none of them is imported."""
+"""The engines beside the local one, which a build may ask for; none of them is imported."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ def others() -> Answer:
     """Returns which of them could be imported, in which version."""
     there = {name: version(name) for name, m in MODULES.items() if importlib.util.find_spec(m)}
     said = (f"{name} {there.get(name) or 'not there'}" for name in MODULES)
-    return Answer("absent", f"{', '.join(said)}; this reelscript does not use them yet")
+    found = f"{', '.join(said)}; needed for --engine ray or beam only"
+    return Answer("ok" if there else "absent", found)

@@ -213,7 +213,8 @@ def joined(
     try:
         yield Cluster(ray, own=address is None)
     finally:
-        ray.shutdown()
+        with _own_sigterm():
+            ray.shutdown()
 
 
 def _hush() -> None:
@@ -237,7 +238,7 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keeps what this process does at SIGTERM: Ray would put its own way in the place of it."""
+    """Keeps what this process does at SIGTERM, in whose place Ray puts its own way."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

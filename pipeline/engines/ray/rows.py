@@ -13,6 +13,8 @@ driver -> Feed -> parcels -> OnNode (group 0) -> OnNode (group 1) -> ... -> driv
 from __future__ import annotations
 
 import asyncio
+import atexit
+import signal
 import sys
 import threading
 import time
@@ -32,6 +34,7 @@ Row: TypeAlias = dict[str, Any]
 back. error: "" or the one sentence that ends the run. is_storage: which kind of error that is.
 each_s: seconds a video, in the group that took longest."""
 
+EXIT_S = 10  # for an actor to end once Python has
 HOLD_S = 2.0  # after which an actor begins no further video of a parcel
 
 
@@ -143,6 +146,7 @@ class OnNode:
         import ray
 
         feed.join.remote(ray.get_runtime_context().current_actor)
+        atexit.register(signal.alarm, EXIT_S)  # an actor was seen to wait for ever in its exit
         # Else each child of this process would run Ray's own script, to know our main module.
         vars(sys.modules["__main__"]).pop("__file__", None)
         self._group = group
