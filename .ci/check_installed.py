@@ -14,6 +14,7 @@ FOLDERS = ("examples", "jobs", "models", "pipeline", "reading", "schemas", "tran
 NETWORKS = ("reelscript.models.", "reelscript.jobs.pretrain.", "reelscript.jobs.evaluate.")
 EXAMPLES = ("reelscript.examples.",)
 MAY_NEED = {
+    "apache_beam": ("reelscript.pipeline.engines.beam.",),  # a PTransform is one from its birth
     "safetensors": NETWORKS,
     "torch": (*NETWORKS, *EXAMPLES),
     "webdataset": EXAMPLES,
@@ -44,7 +45,7 @@ def main(tree: Path) -> int:
         return 1
     print(
         f"the wheel holds {len(wanted)} files; {len(modules) - len(lacking)} modules import "
-        f"without any extra, {len(lacking)} of networks, sites and examples need one"
+        f"without any extra, {len(lacking)} of networks, sites, Beam and examples need one"
     )
     return 0
 
