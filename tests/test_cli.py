@@ -112,7 +112,7 @@ def test_cli_says_of_a_later_verb_that_it_is_not_there_yet(
         (["{none}", "-o", "{out}", "--set", "quality.max_words=1"], "quality.max_words; did you"),
         (["{none}", "-o", "{out}", "--set", "quality"], "expected section.key=value"),
         (["{none}", "-o", "{out}", "--set", "encode.crf=x"], "encode.crf: "),
-        (["{none}", "-o", "{out}", "--engine", "ray"], "this version has local only"),
+        (["{none}", "-o", "{out}", "--engine", "rai"], "did you mean 'ray'"),
         (["{none}", "-o", "{out}", "--dry-run"], "there is no "),
         (["{none}", "-o", "{out}", "--publish"], "there is no "),
         (["{none}", "-o", "{out}", "--workers", "0"], "--workers"),

@@ -237,18 +237,19 @@ def test_station_tries_a_suspect_alone_on_its_node(station: Stations, log: str) 
     at_work.join()
     assert ended.video.reason == "crashed"
     assert set(found) == {FINE}
-    inside, suspect, tried_alone = set[str](), False, 0
+    inside, suspect, attempts = set[str](), False, 0
     for what, _, _ in noted(log):
         act, _, video_id = what.partition(":")
         if video_id == poison[0].video_id:
             suspect = act == "begin"
-            tried_alone += suspect and not inside
+            attempts += suspect
+            assert not (suspect and inside and attempts > 1)  # the first time it is in company
         elif act == "begin":
-            assert not suspect or tried_alone == 0  # the first time it is in company
+            assert not (suspect and attempts > 1)
             inside.add(video_id)
         elif act == "end":
             inside.discard(video_id)
-    assert tried_alone >= 2
+    assert attempts == 3
 
 
 def fresh(given: list[Video], number: int) -> list[Video]:

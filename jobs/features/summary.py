@@ -15,7 +15,7 @@ def summary(made: FeaturesTable, out: str | Path) -> str:
     """Returns a few printable lines: how many embeddings, how they were made, what failed."""
     about, kept, failed = made.about, made.kept.num_rows, made.failed
     length = "of length 1" if about.normalised else "not normalised"
-    size = made.table.schema.field("embedding").type.list_size
+    size = made.size
     frames = f"{about.frames} frame{'s' if about.frames != 1 else ''}"
     lines = [
         f"{kept} of {made.table.num_rows} videos embedded: {size} numbers each, {length}; "

@@ -95,11 +95,18 @@ class FeaturesTable:
         return self.table.filter(pc.equal(self.table["outcome"], "failed"))
 
     @property
+    def size(self) -> int:
+        """How many numbers an embedding has; 0 where a file that was read back holds none."""
+        kind = self.table.schema.field("embedding").type
+        if pa.types.is_fixed_size_list(kind):
+            return int(kind.list_size)
+        return max(pc.list_value_length(self.kept["embedding"]).to_pylist(), default=0)
+
+    @property
     def embeddings(self) -> NDArray[np.float32]:
         """The embeddings of the rows in `kept`: float32 (n, d)."""
-        column = self.kept["embedding"].combine_chunks()
-        flat = column.flatten().to_numpy(zero_copy_only=False)
-        return cast(NDArray[np.float32], flat.reshape(-1, column.type.list_size))
+        flat = self.kept["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return cast(NDArray[np.float32], flat.reshape(-1, self.size))
 
     @property
     def failed_share(self) -> float:
@@ -143,8 +150,11 @@ def _vectors(vectors: list[NDArray[np.float32] | None], size: int) -> pa.Array:
 def _parquet(features: FeaturesTable) -> bytes:
     import pyarrow.parquet as pq
 
-    buffer = io.BytesIO()
-    pq.write_table(features.table, buffer, compression="zstd")
+    table, buffer = features.table, io.BytesIO()
+    at = table.column_names.index("embedding")
+    # pyarrow before 26 cannot read lists of a fixed size back if one of them is null.
+    plain = table["embedding"].cast(pa.list_(pa.float32()))
+    pq.write_table(table.set_column(at, "embedding", plain), buffer, compression="zstd")
     return buffer.getvalue()
 
 

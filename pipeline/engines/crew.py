@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from reelscript.pipeline.engines import worker
 from reelscript.pipeline.engines.groups import Kind
-from reelscript.pipeline.engines.leash import interrupts_held
+from reelscript.pipeline.engines.leash import interrupts_held, one_thread
 from reelscript.pipeline.engines.watched import GRACE_S, Worker
 
 BATCHES_IN_HAND: Mapping[Kind, int] = {"cpu": 1, "gpu": 2}
@@ -64,7 +64,7 @@ class Crew:
         # A CUDA context maps far more than it uses: that of a GPU worker is not limited.
         memory_bytes = self._memory_bytes if kind == "cpu" else None
         gpu = self._unused_gpu() if kind == "gpu" else None
-        with interrupts_held():
+        with interrupts_held(), one_thread():
             ours, theirs = context.Pipe()
             arguments = (theirs, self.orders, memory_bytes, gpu)
             name = f"reelscript-{kind}"

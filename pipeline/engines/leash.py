@@ -20,6 +20,14 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+}
+_STARTING = threading.Lock()  # threads of a worker of Beam may start processes side by side
+
 
 def lead_group() -> None:
     """Makes this worker process the first of a group that dies with the parent process.
@@ -47,6 +55,26 @@ def kill_group(leader: int) -> None:
     """Kills a worker's group, if it has made one yet and something of it is left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets a process that is started meanwhile compute with one thread, from its first import on.
+
+    What is computed with two threads may round otherwise, and libraries ask once, as they load:
+    so it has to stand in what the process inherits. Here everything stays as it was.
+    """
+    with _STARTING:
+        before = {name: os.environ.get(name) for name in ONE_THREAD}
+        os.environ.update(ONE_THREAD)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager

@@ -35,7 +35,6 @@ from reelscript.pipeline.errors import StorageError, UsageError
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.workspace import Workspace
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -77,9 +76,6 @@ def main(pipe: Connection, orders: Orders, max_memory_bytes: int | None, gpu: st
         os.environ[VISIBLE_GPUS] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     lead_group()
-    for name in ONE_THREAD:
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if max_memory_bytes is not None:
         with contextlib.suppress(ValueError, OSError):  # a lower limit of the system stays
             resource.setrlimit(resource.RLIMIT_DATA, (max_memory_bytes, max_memory_bytes))

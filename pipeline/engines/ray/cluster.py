@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from reelscript.pipeline.cores import usable_cores
+from reelscript.pipeline.engines.leash import one_thread
 from reelscript.pipeline.engines.ray.pools import Share
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.store import Store
@@ -204,7 +205,7 @@ def joined(
             _knock(address)
         # What its nodes say of actors that die it prints even where nothing is to be printed.
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
-        with _own_sigterm(), _native_words_dropped():
+        with _own_sigterm(), one_thread(), _native_words_dropped():  # else Ray sets it for good
             ray.init(**asked, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         what = "no Ray cluster can be started" if address is None else f"{address}: no Ray cluster"
