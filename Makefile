@@ -44,7 +44,7 @@ soak: $(VENV)/has-test  ## minutes: builds killed 30 times; is memory flat over 
 ci: ; .ci/run
 
 clean:
-	rm -rf $(VENV) build dist demo-corpus demo-corpus.work *.egg-info
+	rm -rf $(VENV) build dist demo-corpus demo-corpus.work demo-corpus.run *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(MADE):
