@@ -19,10 +19,10 @@ import psutil
 
 from reelscript.pipeline.engines.beam.engine import BeamEngine
 from reelscript.pipeline.engines.limits import Limits
-from reelscript.pipeline.stage import Timing
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import Fake, Waits, noted, videos
 from reelscript.schemas.video import Video
+from tests.engines_made import Heard
 
 PROGRAM_VIDEOS = 12
 MODES: dict[str, dict[str, str]] = {
@@ -35,24 +35,6 @@ MODES: dict[str, dict[str, str]] = {
     },
     "multi_processing": {"direct_running_mode": "multi_processing"},
 }
-
-
-class Heard:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, str]] = []
-        self.timings: list[Timing] = []
-        self.deaths: list[tuple[str, str, str]] = []
-
-    def started(self, video: Video, stage: str) -> None:
-        self.begun.append((video.video_id, stage))
-
-    def measured(self, timing: Timing) -> None:
-        self.timings.append(timing)
-
-    def suspected(self, video: Video, stage: str, died: str) -> None:
-        self.deaths.append((video.video_id, stage, died))
 
 
 def beam_engine(

@@ -19,10 +19,9 @@ import psutil
 from reelscript.pipeline.engines.limits import Limits
 from reelscript.pipeline.engines.ray.cluster import Cluster, joined
 from reelscript.pipeline.engines.ray.engine import RayEngine
-from reelscript.pipeline.stage import Timing
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import Waits, videos
-from reelscript.schemas.video import Video
+from tests.engines_made import Heard
 
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
@@ -40,24 +39,6 @@ def small_cluster() -> Iterator[Cluster]:
 def engine(folder: Path, workers: int | None = WORKERS, limits: Limits = QUICK_TO_SAY) -> RayEngine:
     """Returns an engine on the cluster that this process is connected to."""
     return RayEngine(Store(str(folder)), workers, 1, limits)
-
-
-class Told:
-    """A listener that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.started_at: list[tuple[str, str]] = []
-        self.timings: list[Timing] = []
-        self.suspects: list[tuple[str, str, str]] = []
-
-    def started(self, video: Video, stage: str) -> None:
-        self.started_at.append((video.video_id, stage))
-
-    def measured(self, timing: Timing) -> None:
-        self.timings.append(timing)
-
-    def suspected(self, video: Video, stage: str, died: str) -> None:
-        self.suspects.append((video.video_id, stage, died))
 
 
 def actors() -> list[psutil.Process]:
@@ -95,7 +76,7 @@ def lose_a_node(folder: str, workers: str = "4") -> None:
     other = nodes.add_node(num_cpus=2, **memory)
     log = Path(folder) / "log"
     stages = [Waits(log=str(log), wait_s=0.3)]
-    told, ended = Told(), []
+    told, ended = Heard(), []
     with RayEngine(
         Store(f"{folder}/work"), int(workers), 0, QUICK_TO_SAY, nodes.address, replaced_s=3.0
     ) as ray_engine:
@@ -105,7 +86,7 @@ def lose_a_node(folder: str, workers: str = "4") -> None:
                 nodes.remove_node(other, allow_graceful=False)
     still_there = nodes.head_node.remaining_processes_alive()
     nodes.shutdown()
-    print(json.dumps({"ended": ended, "suspects": told.suspects, "head_alive": still_there}))
+    print(json.dumps({"ended": ended, "suspects": told.deaths, "head_alive": still_there}))
 
 
 def be_interrupted(folder: str) -> None:
@@ -115,7 +96,7 @@ def be_interrupted(folder: str) -> None:
         Store(f"{folder}/work"), 1, 0, object_store_bytes=OBJECT_STORE_BYTES
     ) as ray_engine:
         try:
-            list(ray_engine.run(stages, videos(3), Told()))
+            list(ray_engine.run(stages, videos(3), Heard()))
         except KeyboardInterrupt:
             print(json.dumps("interrupted"))
 
@@ -125,6 +106,6 @@ def join_nobody(folder: str) -> None:
     from reelscript.pipeline.errors import UsageError
 
     try:
-        list(RayEngine(Store(folder), 1, 0, address="127.0.0.1:1").run([Waits()], [], Told()))
+        list(RayEngine(Store(folder), 1, 0, address="127.0.0.1:1").run([Waits()], [], Heard()))
     except UsageError as error:
         print(json.dumps(str(error)))

@@ -47,7 +47,8 @@ from reelscript.pipeline.testing import (
 )
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
-from tests.beam_made import MODES, PROGRAM_VIDEOS, Heard, KillsBeam, beam_engine
+from tests.beam_made import MODES, PROGRAM_VIDEOS, KillsBeam, beam_engine
+from tests.engines_made import Heard
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["in_memory", "multi_threading"]

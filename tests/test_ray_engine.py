@@ -41,8 +41,9 @@ from reelscript.pipeline.testing import (
     videos,
 )
 from reelscript.schemas.video import Video
+from tests.engines_made import Heard
 from tests.poison import LIMITS, Decoder, write_poison
-from tests.ray_made import Told, actors, command, driver, engine, small_cluster
+from tests.ray_made import actors, command, driver, engine, small_cluster
 
 pytestmark = [
     pytest.mark.slow,
@@ -67,7 +68,7 @@ def outcomes(ended: list[Video]) -> dict[str, str]:
 
 def test_engine_runs_groups_and_tells_all(cluster: Cluster, tmp_path: Path) -> None:
     stages = [Counts(), RejectsEvery(nth=5), Raises(kind="broken"), OnGpu(), Waits()]
-    told = Told()
+    told = Heard()
 
     ended = list(engine(tmp_path).run(stages, videos(23, 3), told))
 
@@ -79,16 +80,16 @@ def test_engine_runs_groups_and_tells_all(cluster: Cluster, tmp_path: Path) -> N
     assert (whole.words, whole.windows, whole.frames) == (len(whole.url), 1, len(whole.url))
     through = Counter(timing.stage for timing in told.timings)
     assert through == {"counts": 23, "rejects_every": 23, "raises": 18, "on_gpu": 17, "waits": 17}
-    assert sorted(told.started_at) == sorted((t.video_id, t.stage) for t in told.timings)
+    assert sorted(told.begun) == sorted((t.video_id, t.stage) for t in told.timings)
 
 
 def test_engine_without_videos_ends(cluster: Cluster, tmp_path: Path) -> None:
-    assert list(engine(tmp_path).run([Counts()], [], Told())) == []
+    assert list(engine(tmp_path).run([Counts()], [], Heard())) == []
 
 
 def test_engine_yields_while_others_are_in_work(cluster: Cluster, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    running = engine(tmp_path / "work").run([Waits(log=str(log), wait_s=0.05)], videos(80), Told())
+    running = engine(tmp_path / "work").run([Waits(log=str(log), wait_s=0.05)], videos(80), Heard())
 
     next(running)
     begun = len({i for i, *_ in noted(log) if i != "open"})
@@ -113,20 +114,20 @@ def test_engine_says_what_an_actor_raises_in_one_sentence(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(kind, match=says) as raised:
-        list(engine(tmp_path).run([stage], videos(6, 0), Told()))
+        list(engine(tmp_path).run([stage], videos(6, 0), Heard()))
 
     assert "\n" not in str(raised.value)
     assert capfd.readouterr() == ("", "")
 
 
 def test_engine_convicts_only_what_kills(cluster: Cluster, tmp_path: Path) -> None:
-    told = Told()
+    told = Heard()
 
     ended = outcomes(list(engine(tmp_path).run([KillsItsWorker(), OnGpu()], videos(12, 5), told)))
 
     assert ended.pop("v005_poison") == "failed(crashed)"
     assert set(ended.values()) == {"pending"}
-    assert {i for i, *_ in told.suspects} <= {v.video_id for v in videos(12, 5)}
+    assert {i for i, *_ in told.deaths} <= {v.video_id for v in videos(12, 5)}
 
 
 def test_engine_convicts_each_poison_for_what_it_does(cluster: Cluster, tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_engine_convicts_each_poison_for_what_it_does(cluster: Cluster, tmp_path
         for n, name in enumerate(files)
     ]
 
-    ended = list(engine(tmp_path / "work", limits=LIMITS).run([Decoder()], asked, Told()))
+    ended = list(engine(tmp_path / "work", limits=LIMITS).run([Decoder()], asked, Heard()))
 
     assert outcomes(ended) == {
         v.video_id: f"failed({expected[v.url]})" if v.url in expected else "pending" for v in asked
@@ -146,7 +147,7 @@ def test_engine_convicts_each_poison_for_what_it_does(cluster: Cluster, tmp_path
 
 
 def test_engine_blames_nobody_for_a_killed_actor(cluster: Cluster, tmp_path: Path) -> None:
-    stages, told, ended = [Waits(wait_s=0.2)], Told(), []
+    stages, told, ended = [Waits(wait_s=0.2)], Heard(), []
 
     for video in engine(tmp_path).run(stages, videos(40), told):
         ended.append(video)
@@ -155,7 +156,7 @@ def test_engine_blames_nobody_for_a_killed_actor(cluster: Cluster, tmp_path: Pat
             os.kill(next(a.pid for a in actors() if a.pid in ours), signal.SIGKILL)
 
     assert outcomes(ended) == {v.video_id: "pending" for v in videos(40)}
-    assert told.suspects == []
+    assert told.deaths == []
 
 
 def test_engine_says_that_too_little_is_free(
@@ -163,18 +164,18 @@ def test_engine_says_that_too_little_is_free(
 ) -> None:
     monkeypatch.setattr(ray_cluster, "SETTLE_S", 0.5)
     with pytest.raises(UsageError, match=r"2 of its 2 CPUs free, and 9 are needed: .*--workers"):
-        list(engine(tmp_path, workers=9).run([Counts()], videos(1), Told()))
+        list(engine(tmp_path, workers=9).run([Counts()], videos(1), Heard()))
 
 
 def test_engine_says_that_others_have_all(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = cluster.ray.remote(num_gpus=1, num_cpus=0)(Told).remote()
+    other = cluster.ray.remote(num_gpus=1, num_cpus=0)(Heard).remote()
     cluster.ray.get(other.__ray_ready__.remote())
     monkeypatch.setattr(ray_cluster, "SETTLE_S", 0.5)
 
     with pytest.raises(UsageError, match="0 of its 1 GPUs free"):
-        list(engine(tmp_path).run([OnGpu()], videos(1), Told()))
+        list(engine(tmp_path).run([OnGpu()], videos(1), Heard()))
 
     cluster.ray.kill(other)
 
@@ -182,7 +183,7 @@ def test_engine_says_that_others_have_all(
 def test_engine_finds_a_node_that_does_not_see_the_store(cluster: Cluster) -> None:
     unshared = RayEngine(Store("memory://nobody-else-sees-this"), 1, 0)
     with pytest.raises(UsageError, match=r"the node .* does not see the work folder memory://"):
-        list(unshared.run([Counts()], videos(1), Told()))
+        list(unshared.run([Counts()], videos(1), Heard()))
 
 
 def test_engine_finds_a_node_with_another_version(
@@ -190,7 +191,7 @@ def test_engine_finds_a_node_with_another_version(
 ) -> None:
     monkeypatch.setattr("reelscript.__version__", "99.1")
     with pytest.raises(UsageError, match=r"has reelscript [\d.]+, and the driver has 99.1"):
-        list(engine(tmp_path).run([Counts()], videos(1), Told()))
+        list(engine(tmp_path).run([Counts()], videos(1), Heard()))
 
 
 def test_probe_finds_a_node_without_the_package(
@@ -226,7 +227,7 @@ class OneAtATime:
 
 def test_engine_takes_only_while_the_gate_is_open(cluster: Cluster, tmp_path: Path) -> None:
     gate, ended = OneAtATime(), []
-    for video in engine(tmp_path).run([OnGpu()], gate.counted(videos(5)), Told(), gate):
+    for video in engine(tmp_path).run([OnGpu()], gate.counted(videos(5)), Heard(), gate):
         ended.append(video)
         gate.in_work -= 1
     assert len(outcomes(ended)) == 5
@@ -234,7 +235,7 @@ def test_engine_takes_only_while_the_gate_is_open(cluster: Cluster, tmp_path: Pa
 
 def test_engine_raises_what_a_stuck_gate_says(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="it is full"):
-        list(engine(tmp_path).run([Counts()], videos(5), Told(), OneAtATime(raises=True)))
+        list(engine(tmp_path).run([Counts()], videos(5), Heard(), OneAtATime(raises=True)))
 
 
 # With a cluster of their own.
