@@ -66,6 +66,12 @@ def outcomes(ended: list[Video]) -> dict[str, str]:
     return found
 
 
+def test_cluster_tests_share_a_worker(request: pytest.FixtureRequest) -> None:
+    """Two clusters that start at the same moment on one machine can take each other's ports."""
+    if hasattr(request.config, "workerinput"):
+        assert request.node.nodeid.endswith("@clusters")
+
+
 def test_engine_runs_groups_and_tells_all(cluster: Cluster, tmp_path: Path) -> None:
     stages = [Counts(), RejectsEvery(nth=5), Raises(kind="broken"), OnGpu(), Waits()]
     told = Heard()
