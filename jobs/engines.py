@@ -46,12 +46,24 @@ class Chosen:
         """
         if name not in NAMES:
             raise UsageError(f"--engine {one_line(name, 60)}: {nearest(name, NAMES)}")
-        told = dict(_key_and_value(option) for option in options)
+        told: dict[str, str] = {}
+        for key, value in map(_key_and_value, options):
+            if key in told:
+                raise UsageError(
+                    f"--engine-option {one_line(key, 60)} is there twice: values of one option are "
+                    "separated by commas"
+                )
+            told[key] = value
         known = {"local": (), "ray": tuple(OF_RAY)}.get(name)
         for key in told:
             if known is not None and key not in known:
                 has = nearest(key, known) if known else f"the engine {name} has no options"
                 raise UsageError(f"--engine-option {one_line(key, 60)}: {has}")
+        if {"address", "object_store_bytes"} <= told.keys():
+            raise UsageError(
+                "--engine-option object_store_bytes is of a cluster of our own: leave it away "
+                "where there is an address"
+            )
         _check_installed(name)
         return cls(name, told)
 
@@ -83,8 +95,8 @@ class Chosen:
 
 
 def _key_and_value(option: str) -> tuple[str, str]:
-    key, equals, value = option.partition("=")
-    if not (key and equals):
+    key, _, value = option.partition("=")
+    if not (key and value):
         raise UsageError(
             f"--engine-option {one_line(option, 100)}: expected KEY=VALUE such as address=auto"
         )

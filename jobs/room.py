@@ -55,7 +55,8 @@ class Room:
     """Tells whether there is room for one more source, and removes what need not stay.
 
     What the folder holds is counted: what was there when the build began, what stages have stored
-    since, and what lies in the scratch folders of videos in work, if scratch is a part of it.
+    since, what lies in the scratch folders of videos in work, if scratch is a part of it, and the
+    sources that pass through it from one machine to the next.
 
     Args:
         work: the settings.
@@ -72,6 +73,7 @@ class Room:
         self._holds_scratch = root is not None and workspace.scratch.is_relative_to(root)
         self._in_work: set[str] = set()  # video_ids: with an engine that works in waves, thousands
         self._to_fetch: set[str] = set()  # of these: into this folder
+        self._passing: set[str] = set()  # of these: fetched, and there until they have ended
         self._sizes = self._sizes_bytes = 0  # of sources that were fetched: how many, their sum
         self._said_kept = False
 
@@ -92,7 +94,8 @@ class Room:
         """Yields the videos, each counted as begun when it is taken."""
         for video in videos:
             kept = not self._work.lets_go
-            to_come = scheme_of(video.location) is not None and (kept or self._holds_scratch)
+            here = kept or self._holds_scratch or self._workspace.passing
+            to_come = here and scheme_of(video.location) is not None
             if to_come and kept and not self._said_kept:
                 self._workspace.store.put_if_absent(KEPT, b"")
                 self._said_kept = True
@@ -107,6 +110,8 @@ class Room:
             self._to_fetch.remove(video.video_id)
             self._sizes += 1
             self._sizes_bytes += video.source_bytes
+            if self._workspace.passing and self._work.lets_go:
+                self._passing.add(video.video_id)
 
     def stored(self, timing: Timing) -> None:
         """Counts what a stage has put into the work folder."""
@@ -116,6 +121,7 @@ class Room:
         """Counts a video as ended; its scratch folder is gone by now."""
         self._in_work.discard(video.video_id)
         self._to_fetch.discard(video.video_id)
+        self._passing.discard(video.video_id)
 
     def stuck(self) -> None:
         """Raises StorageError if the folder is full while nothing is running that makes room.
@@ -163,12 +169,13 @@ class Room:
         return self._sizes_bytes // max(1, self._sizes)
 
     def _bytes(self) -> int:
-        """Returns what the folder holds, with the sources that are to be fetched for those in work.
+        """Returns what the folder holds, with the sources of videos in work that are yet to come.
 
         What is half fetched lies in scratch, and is not counted twice.
         """
         usual_bytes = self._usual_bytes()
-        found_bytes = self._stored_bytes + usual_bytes * len(self._to_fetch)
+        sources = len(self._to_fetch) + len(self._passing)
+        found_bytes = self._stored_bytes + usual_bytes * sources
         for folder in self._scratch_folders():
             counted_bytes = usual_bytes if folder.name in self._to_fetch else 0
             found_bytes += max(0, _bytes_in(folder) - counted_bytes)

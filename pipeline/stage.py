@@ -139,6 +139,11 @@ class Stage(ABC):
         """Seconds that it may spend waiting for others, beside what it may take itself."""
         return 0.0
 
+    @property
+    def answers(self) -> str:
+        """Name of the stage that a row fails in whose worker dies in this one."""
+        return self.name
+
     def settings(self) -> dict[str, Any]:
         """Returns the settings that stored results depend on."""
         fields = [f for f in dataclasses.fields(self) if "role" not in f.metadata]  # type: ignore[arg-type]

@@ -11,12 +11,13 @@ out. An object that is not there is none of these: FileNotFoundError.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -26,8 +27,12 @@ from reelscript.pipeline.disk import PART, Disk, SourceUnreadable
 from reelscript.pipeline.errors import DataError, ReelscriptError, UsageError
 from reelscript.schemas.text import one_line
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 T = TypeVar("T")
 MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+READ_AHEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -174,10 +179,20 @@ class Store:
         path = self._path(name)
         self._do("fetch", name, lambda fs: fs.get_file(path, str(target)), MISSING)
 
-    def open_read(self, name: str) -> Any:
-        """Returns an object as a readable binary file."""
+    def open_read(self, name: str) -> BinaryIO:
+        """Returns an object as a readable binary file; what it reads fails as `get` does."""
         path = self._path(name)
-        return self._do("read", name, lambda fs: fs.open(path), MISSING)
+        file = self._do("read", name, lambda fs: fs.open(path), MISSING)
+
+        def piece(offset: int, size: int) -> bytes:
+            def attempt(_: Any) -> bytes:
+                file.seek(offset)
+                data: bytes = file.read(size)
+                return data
+
+            return self._do("read", name, attempt, MISSING)
+
+        return io.BufferedReader(_Read(file, piece), READ_AHEAD_BYTES)
 
     def exists(self, name: str) -> bool:
         """Returns whether there is an object of that name."""
@@ -247,6 +262,44 @@ class Store:
                 raise
             place = f"{name} in {self.url}" if name else self.url
             raise storage_error(f"{verb} {place}", error, self.local_root) from error
+
+
+class _Read(io.RawIOBase):
+    """A file that is read piece by piece.
+
+    Args:
+        file: says where its end is, and is closed at last.
+        piece: returns at most so many bytes from an offset on.
+    """
+
+    def __init__(self, file: Any, piece: Callable[[int, int], bytes]) -> None:
+        self._file = file
+        self._piece = piece
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            offset += self._file.seek(0, os.SEEK_END)
+        self._at = offset + self._at if whence == os.SEEK_CUR else offset
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        into = memoryview(buffer).cast("B")
+        data = self._piece(self._at, len(into))
+        into[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 @lru_cache(maxsize=256)

@@ -17,8 +17,9 @@ from pathlib import Path
 import psutil
 
 from reelscript.pipeline.engines.limits import Limits
-from reelscript.pipeline.engines.ray.cluster import Cluster, joined
+from reelscript.pipeline.engines.ray.cluster import Cluster
 from reelscript.pipeline.engines.ray.engine import RayEngine
+from reelscript.pipeline.engines.ray.joining import joined
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import Waits, videos
 from tests.engines_made import Heard
@@ -87,6 +88,17 @@ def lose_a_node(folder: str, workers: str = "4") -> None:
     still_there = nodes.head_node.remaining_processes_alive()
     nodes.shutdown()
     print(json.dumps({"ended": ended, "suspects": told.deaths, "head_alive": still_there}))
+
+
+def lose_the_head(folder: str) -> None:
+    """Runs on a cluster of its own, of which what starts its actors is killed."""
+    with RayEngine(
+        Store(f"{folder}/work"), 1, 0, object_store_bytes=OBJECT_STORE_BYTES
+    ) as ray_engine:
+        for _ in ray_engine.run([Waits(wait_s=0.2)], videos(100), Heard()):
+            for process in psutil.Process().children():
+                if process.name() == "raylet":
+                    process.kill()
 
 
 def be_interrupted(folder: str) -> None:

@@ -2,6 +2,7 @@
 
 # mypy: disallow-untyped-calls=False
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,9 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -31,7 +33,7 @@ from reelscript.pipeline.engines.limits import Limits
 from reelscript.pipeline.engines.supervisor import Stopped
 from reelscript.pipeline.errors import ReelscriptError, StorageError, UsageError
 from reelscript.pipeline.stage import Stage, apply
-from reelscript.pipeline.store import Store
+from reelscript.pipeline.store import Store, sha256_of_file
 from reelscript.pipeline.testing import (
     CannotOpen,
     Counts,
@@ -528,6 +530,37 @@ def test_beam_transform_keeps_times_and_windows(work: Path) -> None:
         )
         expected = [(f"v{n:03d}", 10 * n, 20 * (n // 2)) for n in range(6)]
         assert_that(seen, equal_to(expected))
+
+    fn_api_runner(build)
+
+
+@dataclass(frozen=True)
+class PassesOn(Waits):
+    """Leaves a file for the groups that follow."""
+
+    name: ClassVar[str] = "passes_on"
+    writes: ClassVar[tuple[str, ...]] = ("container",)
+
+    def _live(self, video: Video, workspace: Workspace) -> Video:
+        path = workspace.scratch_of(video) / "sound"
+        path.write_bytes(b"a sound")
+        workspace.pass_on(video, "sound", path, sha256_of_file(path))
+        return dataclasses.replace(video, container="mp4")
+
+
+def test_beam_transform_leaves_nothing_of_what_passed_between_groups(work: Path) -> None:
+    """`_nothing_is_left` looks; in a pipeline of somebody's own no driver would remove it."""
+    import apache_beam as beam
+    from apache_beam.testing.util import assert_that, equal_to
+
+    from reelscript.pipeline.engines.beam.transform import ApplyStages
+
+    stages = [PassesOn(), RejectsEvery(nth=2), OnGpu(), Counts()]
+
+    def build(pipeline: Any) -> None:
+        ended = pipeline | beam.Create(videos(4)) | ApplyStages(stages, str(work))
+        outcomes = ended | "Outcome" >> beam.Map(lambda v: v.outcome)
+        assert_that(outcomes, equal_to(["rejected", "pending"] * 2))
 
     fn_api_runner(build)
 

@@ -24,6 +24,9 @@ from reelscript.pipeline.store import Store
         ("ray", ("adress=auto",), "--engine-option adress: did you mean 'address'"),
         ("ray", ("address",), "--engine-option address: expected KEY=VALUE"),
         ("ray", ("=auto",), "--engine-option =auto: expected KEY=VALUE"),
+        ("ray", ("address=",), "--engine-option address=: expected KEY=VALUE"),
+        ("ray", ("address=a:1", "address=b:1"), "--engine-option address is there twice"),
+        ("ray", ("address=auto", "object_store_bytes=1"), "object_store_bytes is of a cluster of"),
         ("local", ("address=auto",), "--engine-option address: the engine local has no options"),
     ],
 )

@@ -406,6 +406,12 @@ def test_sound_is_left_for_the_models_on_a_gpu_of_a_build() -> None:
     assert with_sound_left(on_cpu) == on_cpu
 
 
+def test_sound_that_kills_a_worker_fails_the_stage_that_would_have_listened() -> None:
+    """As on an engine without edges, so that rows are the same on every one."""
+    assert LeaveSound((OnGpu(), Listens(), ListensAgain())).answers == "listens"
+    assert Listens().answers == "listens"
+
+
 # Sources that are not kept.
 
 

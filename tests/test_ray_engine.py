@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
+import queue
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,10 +27,17 @@ from reelscript.pipeline.engines.ended import Ended
 from reelscript.pipeline.engines.groups import groups_of
 from reelscript.pipeline.engines.ray import cluster as ray_cluster
 from reelscript.pipeline.engines.ray.cluster import Cluster
-from reelscript.pipeline.engines.ray.engine import MOST_A_PARCEL, OnTheirWay, RayEngine
+from reelscript.pipeline.engines.ray.engine import (
+    MOST_A_PARCEL,
+    OnTheirWay,
+    RayEngine,
+    _seen_by_all,
+)
+from reelscript.pipeline.engines.ray.job import Job, Lost
+from reelscript.pipeline.engines.ray.joining import LAST_WORDS, _own_sigterm, joined
 from reelscript.pipeline.engines.ray.pools import Share, pools_of
 from reelscript.pipeline.engines.ray.rows import Feed, Row, Together, from_lines, lines_of, row_of
-from reelscript.pipeline.errors import StorageError, UsageError
+from reelscript.pipeline.errors import ReelscriptError, StorageError, UsageError
 from reelscript.pipeline.store import Store
 from reelscript.pipeline.testing import (
     CannotOpen,
@@ -210,6 +221,35 @@ def test_probe_finds_a_node_without_the_package(
     assert said.startswith("cannot import reelscript 1.0, which every node needs")
 
 
+def test_engine_finds_a_node_that_does_not_see_a_source(cluster: Cluster, tmp_path: Path) -> None:
+    """A path that only the driver has: one of its open files."""
+    (tmp_path / "film.mp4").write_bytes(b"a film")
+    cluster = Cluster(cluster.ray, own=False)
+    with (tmp_path / "film.mp4").open("rb") as file:
+        os.dup2(file.fileno(), 777)
+    unseen = [dataclasses.replace(v, location="/proc/self/fd/777") for v in videos(1)]
+    nowhere, url = [dataclasses.replace(v, location=str(tmp_path)) for v in videos(1)], videos(1)
+    try:
+        with pytest.raises(UsageError, match=r"the node .* does not have the source /proc/self/fd"):
+            list(_seen_by_all(cluster, url + nowhere + unseen))
+    finally:
+        os.close(777)
+    seen = [dataclasses.replace(v, location=str(tmp_path / "film.mp4")) for v in videos(2)]
+    given = [dataclasses.replace(url[0], location="https://a/" + "b" * 5000), *nowhere, *seen]
+    assert list(_seen_by_all(cluster, given)) == given
+
+
+def test_cluster_says_what_ray_raises_in_one_sentence(cluster: Cluster) -> None:
+    def fails() -> None:
+        raise ValueError("of another Python\nor so")
+
+    with pytest.raises(UsageError, match=r"the node .* cannot take part: .*: or so$") as raised:
+        cluster._ask_nodes(fails)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(ReelscriptError, match=r"RpcError: no answer: .*goes on$"), cluster.spoken():
+        raise cluster.ray.exceptions.RpcError("pages\nno answer", 4)
+
+
 class OneAtATime:
     """A gate that is open while nothing is in work."""
 
@@ -285,7 +325,57 @@ def test_engine_says_that_there_is_no_cluster(tmp_path: Path) -> None:
     assert ended.stderr == ""
 
 
+def test_engine_says_so_when_ray_ends_the_process(tmp_path: Path) -> None:
+    ended = driver("lose_the_head", tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr == f"{LAST_WORDS}\n"
+
+
 # Without any.
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+def test_cluster_of_ray_client_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"Ray Client .* address=auto$"), joined(address, 1, 0, 1):
+        pass
+
+
+def test_job_that_ray_ends_for_whatever_reason_is_lost() -> None:
+    """A BrokenPipeError, for one, would end a command without a word; so would no row at all."""
+
+    class Rows:
+        def __init__(self, error: Exception | None) -> None:
+            self.error = error
+
+        def iter_internal_ref_bundles(self) -> Iterator[Any]:
+            if self.error is not None:
+                raise self.error
+            yield from ()
+
+    for error, says in (
+        (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
+        (None, "it has ended"),
+    ):
+        job = Job.__new__(Job)
+        job._cluster, job._said = Cluster(None, own=True), queue.SimpleQueue()
+        job._stream(Rows(error))
+        with pytest.raises(Lost, match=says):
+            job.next(0.0)
+
+
+def test_sigterm_while_ray_starts_is_an_interrupt() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def starts() -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), _own_sigterm():
+        starts()
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(SystemExit), _own_sigterm():
+        sys.exit(3)
+
 
 KINDS = {"cpu": Counts(), "gpu": OnGpu()}
 

@@ -105,6 +105,22 @@ def test_room_does_not_count_a_source_in_scratch_twice(workspace: Workspace) -> 
     assert room.open()  # 40 + 40 to come: nothing of the first is left
 
 
+def test_room_counts_sources_that_pass_from_machine_to_machine(tmp_path: Path) -> None:
+    """They lie in the work folder as long as their videos are in work, though none is kept."""
+    apart = Workspace(Store(str(tmp_path / "work")), tmp_path / "scratch", passing=True)
+    room, one, other = Room(Work(keep="none", max_bytes=100 * KB), apart), a_video(0), a_video(1)
+    begin(room, one)
+    assert not room.open()  # nobody knows how large sources are
+    room.started(fetched(one, 40 * KB))
+    assert room.open()
+    begin(room, other)
+    assert not room.open()  # 40 + 40 + 40 to come
+    room.started(fetched(other, 40 * KB))
+    assert not room.open()
+    room.ended(one)
+    assert room.open()
+
+
 def test_room_counts_the_sound_in_scratch(workspace: Workspace) -> None:
     room, video = Room(Work(max_bytes=100 * KB), workspace), a_video(0, url=False)
     begin(room, video)

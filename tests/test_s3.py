@@ -165,6 +165,32 @@ def test_s3_is_asked_again_and_at_last_the_build_stops(
     is_one_sentence(stopped.value, "x in s3://")
 
 
+def test_s3_that_breaks_off_while_an_object_is_read(
+    impatient: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is opened nothing is read yet; the client raises what it likes then."""
+    from botocore.exceptions import EndpointConnectionError
+    from s3fs.core import S3File
+
+    store = Store(impatient.url("work"))
+    store.put("x", b"0123456789")
+    impatient.bad = [Bad("GET", "/x", attempts.ATTEMPTS - 1, 503, "SlowDown")]
+    with store.open_read("x") as file:
+        assert (file.read(4), file.read()) == (b"0123", b"456789")
+    impatient.bad = [Bad("GET", "/x", 1 << 30, 403, "AccessDenied", "Access Denied")]
+    with store.open_read("x") as file, pytest.raises(StorageError) as stopped:
+        file.read()
+    is_one_sentence(stopped.value, "cannot read x in s3://")
+
+    def gone(*_: object) -> bytes:
+        raise EndpointConnectionError(endpoint_url="http://10.0.0.1")
+
+    monkeypatch.setattr(S3File, "_fetch_range", gone)
+    with store.open_read("x") as file, pytest.raises(StorageError) as stopped:
+        file.read()
+    is_one_sentence(stopped.value, "cannot read x in s3://")
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

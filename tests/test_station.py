@@ -38,7 +38,7 @@ from reelscript.pipeline.testing import (
 )
 from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
-from tests.engines_made import Heard, attempts, gone, in_one_process, outcomes
+from tests.engines_made import Heard, Joins, attempts, gone, in_one_process, outcomes
 
 CRASHED, FINE = ("failed", "crashed"), ("pending", None)
 
@@ -120,6 +120,29 @@ def test_station_convicts_only_what_kills_its_worker(station: Stations, log: str
     assert attempts(log, given[2]) == 3  # once, and twice alone
     assert ended[2].suspected == (("kills_its_worker", "signal SIGKILL"),) * 2
     assert all(e.suspected == () for e in ended if e is not ended[2])
+
+
+@dataclass(frozen=True)
+class KillsForAnother(KillsItsWorker):
+    """Does early what another stage would do."""
+
+    name: ClassVar[str] = "kills_for_another"
+    answers = "speech"
+
+
+def test_station_names_the_stage_for_which_another_works(station: Stations) -> None:
+    ended = station([Waits(), KillsForAnother()], 2).run(videos(3, 1))
+    assert outcomes([e.video for e in ended]) == [FINE, CRASHED, FINE]
+    assert ended[1].video.stage == "speech"
+    assert {stage for stage, _ in ended[1].suspected} == {"speech"}
+
+
+def test_station_runs_a_video_once_that_it_is_given_twice(station: Stations, log: str) -> None:
+    """In somebody's pipeline anything may come twice; here into one batch."""
+    one, other = videos(2)
+    found = station([Joins(at_once=4, log=log)]).run([one, other, one])
+    assert [e.video.video_id for e in found] == [one.video_id, other.video_id, one.video_id]
+    assert all(outcomes([e.video]) == [FINE] for e in found)
 
 
 def test_station_tells_a_listener_what_it_would_have_heard(station: Stations) -> None:

@@ -66,6 +66,11 @@ def test_store_gives_back_what_was_put(store: Store, tmp_path: Path) -> None:
     assert store.exists("a/b/d")
     with store.open_read("a/b/d") as file:
         assert file.read(4) == b"from"
+        assert file.seek(-4, os.SEEK_END) == 7
+        assert file.read() == b"file"
+        assert file.seek(2) == file.tell() == 2
+        assert file.seek(3, os.SEEK_CUR) == 5
+        assert file.read(1) == b"a"
     store.fetch("a/b/d", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"from a file"
     with pytest.raises(FileNotFoundError):

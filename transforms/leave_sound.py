@@ -40,6 +40,11 @@ class LeaveSound(Stage):
     writes: ClassVar[tuple[str, ...]] = ()
     remembers: ClassVar[bool] = False
 
+    @property
+    def answers(self) -> str:
+        """The first stage that listens: without edges between groups that one would decode."""
+        return next((s.name for s in self.ahead if _listens_on_gpu(s)), self.name)
+
     @contextmanager
     def open(self) -> Iterator[Live]:
         """Yields the live function."""

@@ -97,7 +97,7 @@ class Way:
         return now
 
     def _apply(self, stage: Stage, video: Video, joint: Joint = NO_JOINT) -> Video:
-        self.say(("stage", ([video], stage.name)))
+        self.say(("stage", ([video], stage.answers)))
         video, timing = apply(stage, self.stages.live(stage), video, self.workspace)
         self.say(("timing", joint.added_to(timing)))
         return video
@@ -110,7 +110,7 @@ class Way:
             yield NO_JOINT
             return
         self.stages.opened(stage, self.workspace)
-        self.say(("stage", (new, stage.name)))
+        self.say(("stage", (new, stage.answers)))
         began, trace = time.perf_counter(), None
         with ExitStack() as held:
             try:

@@ -86,7 +86,8 @@ class Station:
     def run(self, videos: Sequence[Video]) -> list[Ended]:
         """Returns what became of each video, in their order, once all have ended.
 
-        Those that have ended before, rejected or failed, come back as they are.
+        Those that have ended before, rejected or failed, come back as they are. One that is given
+        twice is run once.
 
         Raises:
             UsageError: a stage cannot be opened on this machine, or no worker can be started.
@@ -94,8 +95,8 @@ class Station:
             Stopped: it was closed meanwhile.
         """
         with self._turn:
-            pending = [video for video in videos if video.outcome not in ("rejected", "failed")]
-            ended = self._ended(pending) if pending else {}
+            pending = {v.video_id: v for v in videos if v.outcome not in ("rejected", "failed")}
+            ended = self._ended([*pending.values()]) if pending else {}
         return [ended.get(video.video_id) or Ended(video) for video in videos]
 
     def _ended(self, videos: Sequence[Video]) -> dict[str, Ended]:

@@ -22,8 +22,10 @@ worker process           n stations                    one a GPU        shared b
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam  # noqa: TID253 - who imports this module builds a pipeline
@@ -39,6 +41,8 @@ from reelscript.pipeline.engines.limits import MIN_WORKER_BYTES, Limits
 from reelscript.pipeline.engines.supervisor import Stopped
 from reelscript.pipeline.errors import ReelscriptError, StorageError, UsageError
 from reelscript.pipeline.stage import Stage
+from reelscript.pipeline.store import Store
+from reelscript.pipeline.workspace import Workspace
 from reelscript.schemas.video import Video
 
 NAMESPACE = "reelscript"
@@ -185,15 +189,26 @@ class _Apply(beam.DoFn):
                 self._give_up(error)
                 break
             except (Stopped, CancelledError):  # the driver has closed the stations
+                if self._results is None:
+                    raise
                 self._wanted = False
                 break
             for one, its_end in zip(given, ended, strict=True):
                 self._count(its_end)
                 if self._teller is not None:
                     self._teller.add(its_end)
+                else:
+                    self._forget_passing(its_end.video)
                 yield one.with_value(its_end.video)
         if not self._wanted:
             self._working.clear()
+
+    def _forget_passing(self, video: Video) -> None:
+        """Removes what groups have left for each other, once a video has ended: no driver does."""
+        group = self._of.group
+        if group.of > 1 and (group.number + 1 == group.of or not video.pending):
+            nowhere = Path(tempfile.gettempdir())
+            Workspace(Store(self._of.work), nowhere, passing=True).forget_passing(video)
 
     def _give_up(self, error: ReelscriptError) -> None:
         """Tells the driver why no more is to be done; raises it where there is none to be told."""

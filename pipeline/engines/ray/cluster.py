@@ -1,4 +1,4 @@
-"""A Ray cluster: one of our own on this machine, or one that runs already.
+"""A Ray cluster as a run uses it: what of it is free, and whether its nodes can take part.
 
 Whatever is wrong with it is found before anything starts, and said in one sentence: Ray itself
 waits for ever where an actor has no room.
@@ -6,28 +6,20 @@ waits for ever where an actor has no room.
 
 from __future__ import annotations
 
-import logging
-import os
 import secrets
-import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from reelscript.pipeline.cores import usable_cores
-from reelscript.pipeline.engines.leash import one_thread
 from reelscript.pipeline.engines.ray.pools import Share
-from reelscript.pipeline.errors import UsageError
+from reelscript.pipeline.errors import ReelscriptError, UsageError
 from reelscript.pipeline.store import Store
 from reelscript.schemas.text import one_line
 
-OBJECT_STORE_BYTES = 200_000_000  # of our own cluster: rows are small, and few are on their way
 SETTLE_S = 60.0  # for the actors of an earlier run to end, on a busy machine
 SETTLE_ALL_S = 15.0  # where all that is free is asked for: others may keep some for hours
-KNOCK_S = 10.0
 PROBE_S = 120.0  # for each node to start a process and look around
 
 
@@ -116,24 +108,53 @@ class Cluster:
         name, text = f"passing/probe-{secrets.token_hex(8)}", secrets.token_bytes(16)
         store.put(name, text)
         try:
-            look = self.ray.remote(num_cpus=0, max_retries=2)(_looks_around())
-            nodes = self._nodes()
-            asked = [
-                look.options(label_selector={"ray.io/node-id": node["NodeID"]}).remote(
-                    __version__, shared_url(store), name, text
-                )
-                for node in nodes
-            ]
-            done, _ = self.ray.wait(asked, num_returns=len(asked), timeout=PROBE_S)
-            for node, answer in zip(nodes, asked, strict=True):
-                where = f"the node {node['NodeManagerAddress']} of the Ray cluster"
-                if answer not in done:
-                    raise UsageError(f"{where} did not start a process within {PROBE_S:.0f} s")
-                fault = self.ray.get(answer)
-                if fault is not None:
-                    raise UsageError(f"{where} {fault}")
+            self._ask_nodes(_looks_around(), __version__, shared_url(store), name, text)
         finally:
             store.delete(name)
+
+    def check_sees(self, file: Path) -> None:
+        """Looks from every node whether it has a file that this machine has.
+
+        Raises:
+            UsageError: one has it not.
+        """
+        self._ask_nodes(_looks_for(), str(file))
+
+    def _ask_nodes(self, look: Callable[..., str | None], *arguments: object) -> None:
+        """Calls a function on every node. Raises UsageError where it names a fault."""
+        task, nodes = self.ray.remote(num_cpus=0, max_retries=2)(look), self._nodes()
+        asked = [
+            task.options(label_selector={"ray.io/node-id": node["NodeID"]}).remote(*arguments)
+            for node in nodes
+        ]
+        done, _ = self.ray.wait(asked, num_returns=len(asked), timeout=PROBE_S)
+        for node, answer in zip(nodes, asked, strict=True):
+            where = f"the node {node['NodeManagerAddress']} of the Ray cluster"
+            if answer not in done:
+                raise UsageError(f"{where} did not start a process within {PROBE_S:.0f} s")
+            try:
+                fault = self.ray.get(answer)
+            except self.ray.exceptions.RayError as error:  # another Python, or it is gone
+                fault = f"cannot take part: {_last_line(error)}"
+            if fault is not None:
+                raise UsageError(f"{where} {fault}")
+
+    @contextmanager
+    def spoken(self) -> Iterator[None]:
+        """Says in one sentence what Ray raises within: its head is out of reach, mostly."""
+        try:
+            yield
+        except self.ray.exceptions.RayError as error:
+            raise ReelscriptError(
+                f"the Ray cluster ended the run: {_last_line(error)}: what was finished is saved, "
+                "and the same command goes on"
+            ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """Returns what an error of Ray says, without the pages before it."""
+    lines = str(error).strip().splitlines() or [""]
+    return one_line(f"{type(error).__name__}: {lines[-1]}", 300)
 
 
 def shared_url(store: Store) -> str:
@@ -163,101 +184,17 @@ def _looks_around() -> Callable[[str, str, str, bytes], str | None]:
     return look
 
 
-@contextmanager
-def joined(
-    address: str | None, cpus: int | None, gpus: int, object_store_bytes: int
-) -> Iterator[Cluster]:
-    """Gives a cluster: the one this process is connected to, the one at an address, or our own.
+def _looks_for() -> Callable[[str], str | None]:
+    """Returns what looks for a file on a node."""
 
-    Our own is private to this process, and ends with the context.
+    def look(path: str) -> str | None:
+        from pathlib import Path
 
-    Args:
-        address: "auto", "host:port" or "ray://host:port" of one that runs; None: our own.
-        cpus: of our own; None: as many as this machine has cores.
-        gpus: of our own.
-        object_store_bytes: of our own.
+        if Path(path).is_file():
+            return None
+        return (
+            f"does not have the source {path}: local files must lie on every node under the same "
+            "path, or be named by URLs"
+        )
 
-    Raises:
-        UsageError: Ray is not installed, or there is no cluster.
-    """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UsageError(
-            f"--engine ray needs {error.name}, which is not installed: "
-            "pip install 'reelscript[ray]'"
-        ) from error
-    _hush()
-    if ray.is_initialized():
-        yield Cluster(ray, own=False)
-        return
-    own: dict[str, Any] = {
-        "address": "local",  # without it Ray joins whatever cluster runs on this machine
-        "num_cpus": cpus or usable_cores(),
-        "num_gpus": gpus,
-        "object_store_memory": object_store_bytes,
-        "include_dashboard": False,
-    }
-    asked = own if address is None else {"address": address}
-    try:
-        if address is not None:
-            _knock(address)
-        # What its nodes say of actors that die it prints even where nothing is to be printed.
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
-        with _own_sigterm(), one_thread(), _native_words_dropped():  # else Ray sets it for good
-            ray.init(**asked, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        what = "no Ray cluster can be started" if address is None else f"{address}: no Ray cluster"
-        said = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"{what}: {one_line(said)}") from error
-    try:
-        yield Cluster(ray, own=address is None)
-    finally:
-        with _own_sigterm():
-            ray.shutdown()
-
-
-def _hush() -> None:
-    """Keeps Ray's own words out of the terminal; its files have them."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    for name in ("ray", "ray.data"):
-        logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.ERROR) if name == "ray" else logger.level)
-        for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setLevel(logging.CRITICAL + 1)
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nobody listens: Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keeps what this process does at SIGTERM, in whose place Ray puts its own way."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _native_words_dropped() -> Iterator[None]:
-    """Drops what native code says on standard error: there Ray says how quiet it will be."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    return look

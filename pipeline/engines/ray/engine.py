@@ -16,15 +16,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 
 from reelscript.pipeline.engines.ended import Ended
 from reelscript.pipeline.engines.groups import groups_of
 from reelscript.pipeline.engines.limits import Limits
 from reelscript.pipeline.engines.protocols import Gate, Listener
-from reelscript.pipeline.engines.ray.cluster import OBJECT_STORE_BYTES, Cluster, joined
+from reelscript.pipeline.engines.ray.cluster import Cluster
 from reelscript.pipeline.engines.ray.job import Job, Lost
+from reelscript.pipeline.engines.ray.joining import OBJECT_STORE_BYTES, joined
 from reelscript.pipeline.engines.ray.pools import pools_of
 from reelscript.pipeline.engines.ray.rows import Row, error_of, from_lines
 from reelscript.pipeline.errors import UsageError
@@ -49,8 +51,7 @@ class RayEngine:
         workers: CPUs, an actor each; None: all that are free.
         gpus: GPUs.
         limits: of what a stage may use.
-        address: of a cluster that runs: "auto", "host:port", "ray://host:port"; None: a private one
-            on this machine.
+        address: of a cluster that runs: "auto", "host:port"; None: a private one on this machine.
         object_store_bytes: of a private cluster.
         replaced_s: how long a lost node may take to come back before the run goes on without it.
     """
@@ -122,12 +123,13 @@ class RayEngine:
             UsageError: there is no cluster, too little of it is free, a node cannot take part, or a
                 stage cannot be opened there.
             StorageError: a disk of ours is full, or the store is out of reach.
+            ReelscriptError: the cluster is gone.
         """
         groups = groups_of(stages)
-        with self._joined() as cluster:
+        with self._joined() as cluster, cluster.spoken():
             share = cluster.claimed({group.kind for group in groups}, self.workers, self.gpus)
             cluster.check_nodes(self.store)
-            way, in_vain = OnTheirWay(iter(videos), gate), 0
+            way, in_vain = OnTheirWay(_seen_by_all(cluster, videos), gate), 0
             while not way.finished:
                 before = way.ended
                 job = Job(cluster, groups, pools_of(groups, share), self.store, self.limits)
@@ -161,6 +163,27 @@ class RayEngine:
             for ended in way.taken_back(row):
                 ended.tell(listener)
                 yield ended.video
+
+
+def _seen_by_all(cluster: Cluster, videos: Iterable[Video]) -> Iterator[Video]:
+    """Yields the videos. Raises UsageError where a node does not see the first local source."""
+    source = iter(videos)
+    for video in source:
+        file = None if cluster.own else _local_file(video)
+        if file is not None:
+            cluster.check_sees(file)
+        yield video
+        if file is not None:
+            break
+    yield from source
+
+
+def _local_file(video: Video) -> Path | None:
+    """Returns where a source is read in place; None: it is fetched, or not there."""
+    with suppress(OSError):  # a URL may be longer than a name of a file
+        if video.media is None and Path(video.location).is_file():
+            return Path(video.location)
+    return None
 
 
 class OnTheirWay:

@@ -50,7 +50,7 @@ class Job:
     ) -> None:
         self._cluster = cluster
         self._pools = pools
-        self._said: queue.SimpleQueue[Row | Exception] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Row | Lost] = queue.SimpleQueue()
         self._number = 0
         self._in_work: set[int] = set()
         self._finished: list[int] = []
@@ -101,7 +101,7 @@ class Job:
             said = self._said.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if isinstance(said, Exception):
+        if isinstance(said, Lost):
             raise said
         self._in_work.discard(said["number"])
         self._finished.append(said["number"])
@@ -123,7 +123,8 @@ class Job:
             for worker in workers:  # by itself each would first finish what it has in hand
                 ray.kill(worker)
         self._thread.join(CLOSE_S)
-        ray.kill(self._feed)
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(self._feed)
         self._said = queue.SimpleQueue()  # a traceback in it would hold on to actors
         gc.collect()  # so does a circle of references that a job leaves which was given up
 
@@ -135,10 +136,9 @@ class Job:
                 for block in ray.get(list(bundle.block_refs)):
                     for row in block.to_pylist():
                         said.put(row)
-        except ray.exceptions.RayError as error:
+            said.put(Lost("it has ended before its work has"))  # else nobody hears of it
+        except Exception as error:  # of Ray, and whatever it meets: a broken pipe, memory
             said.put(Lost(one_line(f"{type(error).__name__}: {error}")))
-        except Exception as error:
-            said.put(error)
 
 
 @contextmanager
