@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from reelscript.jobs.config import Config, load_config, resolved
 from reelscript.jobs.encode import encode
 from reelscript.jobs.engines import Chosen
+from reelscript.jobs.excerpts import excerpts
 from reelscript.jobs.exit_codes import DONE, TOO_MANY_FAILED
 from reelscript.jobs.measure import (
     AtOnce,
@@ -35,6 +36,7 @@ from reelscript.jobs.sources.listing import list_sources
 from reelscript.jobs.sources.playlists import known_playlists, with_playlists
 from reelscript.pipeline.clips import clips_of
 from reelscript.pipeline.decide import Decision, decide
+from reelscript.pipeline.engines.groups import groups_of
 from reelscript.pipeline.errors import UsageError
 from reelscript.pipeline.ledger import ENCODED, Ledger
 from reelscript.pipeline.runs import Run
@@ -125,7 +127,8 @@ def build(
     corpus, work = Store(str(out), durable=True), work_of(asked, out)
     verb = "publish" if publish_only else "build"
     with Run(work, verb, command, progress.snapshot) as run, scratch_folder(work, run) as scratch:
-        workspace = Workspace(work, scratch, passing=chosen.name != "local")
+        apart = chosen.name != "local" and len(groups_of(asked.measuring())) > 1
+        workspace = Workspace(work, scratch, passing=apart)
         if not publish_only:
             sweep_passing(work, run.number)
         room = Room(asked.work, workspace, lets_go=not publish_only)
@@ -133,10 +136,13 @@ def build(
             with chosen.opened(work, scratch, workers, gpus) as on:
                 runner = Runner(on, workspace, progress, room)
                 decision, cpu_s = _decided(listed, asked, runner, publish_only, retry_failed)
+                media = excerpts(decision, asked, runner)
             progress.doing("wait for another release to be published")
             with turn(work, run) as still_mine:
                 progress.doing("publish")
-                dataset, stats = publish(corpus, workspace, asked, decision, cpu_s, still_mine)
+                dataset, stats = publish(
+                    corpus, workspace, asked, decision, cpu_s, still_mine, media
+                )
     share = _failed_share(decision)
     return Built(str(out), dataset, stats, share, TOO_MANY_FAILED if share > max_failed else DONE)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reelscript.jobs import cli_networks
+from reelscript.jobs import cli_audit, cli_networks, cli_sweep
 from reelscript.jobs.command_line import (
     let_threads_sleep,
     max_failed,
@@ -28,13 +28,7 @@ from reelscript.schemas.text import one_line
 if TYPE_CHECKING:
     from reelscript.jobs.build import Built
 
-LATER = (
-    "audit",
-    "sweep",
-    "score",
-    "remove",
-    "export",
-)
+LATER = ("score", "remove", "export")
 MAX_FAULTS = 10
 SAVED = "interrupted; what was finished is saved, the same command goes on"
 
@@ -60,6 +54,15 @@ class Verbs(click.Group):
             )
             raise click.UsageError(f"there is no verb '{one_line(name, 60)}'; {hint}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a verb. Click itself ends at any broken pipe without a word, also at that of Ray."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if _nobody_reads():
+                raise
+            raise ReelscriptError(f"{error.strerror or error}: the same command goes on") from error
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -320,7 +323,10 @@ def demo(context: click.Context, out: str, in_browser: bool) -> None:
     raise SystemExit(built.exit_code)
 
 
-for command in (cli_networks.evaluate, cli_networks.features, cli_networks.pretrain):
+for command in (
+    *(cli_audit.audit, cli_sweep.sweep),
+    *(cli_networks.evaluate, cli_networks.features, cli_networks.pretrain),
+):
     cli.add_command(command)
 
 
@@ -348,12 +354,19 @@ def main(arguments: list[str] | None = None) -> None:
         _end(given, one_line(str(error), 1000), BLOCKED)
     except (DataError, ReelscriptError) as error:
         _end(given, one_line(str(error), 1000), DATA_WRONG)
-    except BrokenPipeError:
-        raise SystemExit(DATA_WRONG) from None
     except OSError as error:
         _end(
             given, one_line(f"{error.strerror or error}: {error.filename or ''}", 1000), DATA_WRONG
         )
+
+
+def _nobody_reads() -> bool:
+    """Returns whether it is our own output that nobody takes any more, as of `| head`."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:

@@ -7,7 +7,6 @@ other, and a publish that was broken off is mended by the next.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,10 +16,13 @@ from reelscript.jobs.config import Config
 from reelscript.jobs.dataset import Costs, dataset_json, same_rows, videos_table
 from reelscript.jobs.provenance import all_reasons, all_thresholds
 from reelscript.jobs.releases import DATASET, archive, check_still, commit, settle, standing
-from reelscript.jobs.report.card import dataset_card
-from reelscript.jobs.report.html import report_html
-from reelscript.jobs.report.stats import statistics
+from reelscript.jobs.report.files import pretty_json, report_files
+from reelscript.jobs.report.media import ReportMedia, kept_keys, kept_piece
+from reelscript.jobs.report.pictures import picture_of
 from reelscript.jobs.shards import Chosen, all_shards, by_shard, standing_shards, write_shards
+from reelscript.jobs.statistics.links import link_to
+from reelscript.jobs.statistics.rows import Rows
+from reelscript.jobs.statistics.stats import statistics
 from reelscript.pipeline.decide import Decision
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.plan import plan_shards
@@ -39,6 +41,7 @@ def publish(
     decision: Decision,
     cpu_s: Costs,
     may_commit: Callable[[], None] = lambda: None,
+    media: ReportMedia | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Writes a corpus and returns its dataset.json and the statistics of this build.
 
@@ -51,6 +54,7 @@ def publish(
         decision: what is kept; kept videos are encoded.
         cpu_s: what each video cost.
         may_commit: called just before the release becomes visible; raises if it must not.
+        media: pieces of rejects that the report plays; kept passages are added to it here.
 
     Raises:
         DataError: the folder cannot be published to, or another build did so meanwhile.
@@ -64,13 +68,19 @@ def publish(
     dataset = dataset_json(tables, sha256, entries, config, before)
     costs = _costs(decision, cpu_s)
     reasons, thresholds = all_reasons(config), all_thresholds(config)
-    stats = statistics(**tables, reasons=reasons, thresholds=thresholds, costs=costs)
+    with Rows.of_tables(**tables) as rows:
+        stats = statistics(rows, reasons=reasons, thresholds=thresholds, costs=costs)
     if before and not _is_news(corpus, before, dataset, tables):
         _mend(corpus, before, files)
         return before, stats
     check_still(corpus, before)
     archive(corpus, before)
-    _write_release(corpus, files, dataset, stats, config)
+    media = media or ReportMedia()
+    _add_kept(media, tables["samples"], Chosen(decision, workspace), workspace)
+    media.write(corpus)
+    told = report_files(stats, config.to_dict(), dataset, media)
+    told["config.yaml"] = config.to_yaml().encode()
+    _write_release(corpus, files | told, dataset)
     may_commit()
     check_still(corpus, before, dataset)
     commit(corpus, dataset)
@@ -149,22 +159,18 @@ def _mend(corpus: Store, before: Mapping[str, Any], files: Mapping[str, bytes]) 
                 corpus.put(place, data)
 
 
-def _write_release(
-    corpus: Store,
-    files: Mapping[str, bytes],
-    dataset: Mapping[str, Any],
-    stats: Mapping[str, Any],
-    config: Config,
-) -> None:
+def _add_kept(media: ReportMedia, samples: pa.Table, chosen: Chosen, workspace: Workspace) -> None:
+    """Adds kept passages to what the report plays."""
+    keys = kept_keys(samples["key"].to_pylist(), samples["video_id"].to_pylist())
+    for part in chosen.samples(keys):
+        piece = kept_piece(part.meta, link_to(part.meta["url"], part.meta["start_s"]))
+        mp4 = workspace.get(part.mp4)
+        media.kept.append(media.add(piece, mp4, picture_of(mp4, part.meta["duration_s"])))
+
+
+def _write_release(corpus: Store, files: Mapping[str, bytes], dataset: Mapping[str, Any]) -> None:
     """Writes all of a release but its shards into its folder, dataset.json last."""
-    about = (stats, config.to_dict(), dataset["versions"], dataset["name"])
-    texts = {
-        "stats.json": _json(stats),
-        "report.html": report_html(*about).encode(),
-        "README.md": dataset_card(*about).encode(),
-        "config.yaml": config.to_yaml().encode(),
-    }
-    for name, data in (*files.items(), *texts.items(), (DATASET, _json(dataset))):
+    for name, data in (*files.items(), (DATASET, pretty_json(dataset))):
         corpus.put(f"{release_folder(dataset['release'])}/{name}", data)
 
 
@@ -177,7 +183,3 @@ def _costs(decision: Decision, cpu_s: Costs) -> dict[str, dict[str, Any]]:
             cost["cpu_s"] = round(cost["cpu_s"] + seconds, 4)
             cost["videos"] += 1
     return costs
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -6,7 +6,7 @@ write    releases/new/*.tar                 shards that did not stand before
 commit   releases/new/*.tar -> shards/
          releases/r001/{tables, ...} -> DIR/
          DIR/dataset.json                   from here on the corpus is the new release
-settle   shards/ that it does not list -> releases/shards/
+settle   shards/ that it does not list -> releases/shards/; what its page does not play goes
 ```
 
 Nothing goes from `shards/` that no release lists: somebody else has put it there.
@@ -24,6 +24,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from reelscript.jobs.report.media import INDEX, forget_media
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.plan import SHARD_NAME
 from reelscript.pipeline.store import Store
@@ -43,7 +44,7 @@ DATASET = "dataset.json"
 TABLES = ("videos", "clips", "samples")
 FILES = (
     *(f"{name}.parquet" for name in TABLES),
-    *("config.yaml", "stats.json", "report.html", "README.md"),
+    *("config.yaml", "stats.json", "report.html", INDEX, "README.md"),
 )
 
 
@@ -168,6 +169,7 @@ def settle(
             _remove(corpus, number, found[number])
     if prune:
         _drop_shards(corpus, _union(lists, stay))
+    forget_media(corpus)
 
 
 def _top(corpus: Store) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from reelscript.pipeline.rules import (
     Dedup,
     PassageRules,
     Quality,
+    Rule,
     rules_of,
 )
 from reelscript.schemas.clip import Passage, sample_key
@@ -75,10 +76,11 @@ def decide(
     starts, ends = clips["start_s"].to_numpy(), clips["end_s"].to_numpy()
     keys: list[str | None] = [None] * len(clips)
     passages: dict[str, list[Passage]] = {}
+    of_videos = [rule for rule in rules_of(quality) if rule.of_video and rule.limit is not None]
     out, kept = VideosBuilder(), set[str]()
     for video in settled:
         rows = by_video.get(video.video_id, range(0))
-        why = _video_reason(video, quality) if video.pending else video.reason
+        why = _video_reason(video, of_videos) if video.pending else video.reason
         if why is not None:
             reasons[rows.start : rows.stop] = [why] * len(rows)
             if video.pending:
@@ -146,20 +148,27 @@ def _clip_reasons(clips: pa.Table, quality: Quality) -> list[str | None]:
     reasons: NDArray[np.object_] = np.full(len(clips), None, dtype=object)
     reasons[~clips["within_bounds"].to_numpy(zero_copy_only=False)] = OUT_OF_BOUNDS
     for rule in rules_of(quality):
-        if rule.limit is None or rule.of_video:
-            continue
-        column = clips[rule.score]
-        bad = pc.less(column, rule.limit) if rule.side == "min" else pc.greater(column, rule.limit)
-        mask = pc.fill_null(bad, False).to_numpy(zero_copy_only=False)
-        reasons[mask & (reasons == None)] = rule.reason  # noqa: E711 - elementwise
+        if rule.limit is not None and not rule.of_video:
+            mask = beyond(clips[rule.score], rule)
+            reasons[mask & (reasons == None)] = rule.reason  # noqa: E711 - elementwise
     found: list[str | None] = reasons.tolist()
     return found
 
 
-def _video_reason(video: Video, quality: Quality) -> str | None:
-    for rule in rules_of(quality):
-        value = getattr(video, rule.score) if rule.of_video else None
-        if rule.limit is None or value is None:
+def beyond(scores: pa.ChunkedArray, rule: Rule) -> NDArray[np.bool_]:
+    """Returns which scores do not meet a rule; one that was not measured does."""
+    if rule.limit is None:
+        return np.zeros(len(scores), np.bool_)
+    bad = pc.less(scores, rule.limit) if rule.side == "min" else pc.greater(scores, rule.limit)
+    found: NDArray[np.bool_] = pc.fill_null(bad, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _video_reason(video: Video, rules: Iterable[Rule]) -> str | None:
+    """Returns the first of some rules about videos that this one does not meet, or None."""
+    for rule in rules:
+        value = getattr(video, rule.score)
+        if value is None or rule.limit is None:
             continue
         if value < rule.limit if rule.side == "min" else value > rule.limit:
             return rule.reason
@@ -217,6 +226,10 @@ def best_passages(
         rules: bounds of a passage.
     """
     count = len(starts)
+    if count < rules.min_clips:
+        return []
+    if count <= rules.max_clips and ends[-1] - starts[0] <= rules.max_s + 1e-9:
+        return [range(offset, offset + count)]  # holds all in one: nothing is better
     # best[i]: (clips held, -passages) of the first i clips
     best: list[tuple[int, int]] = [(0, 0)] + [(-1, 0)] * count
     came_from = list(range(-1, count))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from reelscript.jobs.report.card import dataset_card, license_id, markdown, models
-from reelscript.jobs.report.stats import statistics
+from reelscript.jobs.statistics.rows import Rows
+from reelscript.jobs.statistics.stats import statistics
 from reelscript.schemas.tables import CLIPS, SAMPLES, VIDEOS
 from reelscript.schemas.text import one_line
 
@@ -73,7 +74,8 @@ def corpus(
         pa.Table.from_pylist(clips, schema=CLIPS),
         pa.Table.from_pylist(samples, schema=SAMPLES),
     )
-    return statistics(*tables, reasons=REASONS, thresholds=THRESHOLDS)
+    with Rows.of_tables(*tables) as rows:
+        return statistics(rows, reasons=REASONS, thresholds=THRESHOLDS)
 
 
 def parted(card: str) -> tuple[dict[str, Any], str]:

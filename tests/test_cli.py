@@ -10,7 +10,7 @@ from reelscript.jobs import cli
 HEAVY = ("torch", "faster_whisper", "ctranslate2", "pyarrow", "av", "httpx", "pydantic", "numpy")
 VERBS = (
     *("build", "demo", "status", "verify", "show", "doctor"),
-    *("features", "pretrain", "evaluate"),
+    *("audit", "sweep", "features", "pretrain", "evaluate"),
 )
 
 
@@ -84,7 +84,8 @@ def test_cli_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("pretrian", "did you mean 'pretrain'?"),
         (
             "qqq",
-            "there are build, demo, doctor, evaluate, features, pretrain, show, status, verify",
+            "there are audit, build, demo, doctor, evaluate, features, pretrain, show, status, "
+            "sweep, verify",
         ),
         ("\x1b[2J\nrm", "there is no verb '[2J rm'"),
     ],
@@ -219,6 +220,8 @@ def test_cli_says_nothing_where_nobody_reads_on(
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr("reelscript.jobs.verify.corpus.verify", closed)
+    assert "Broken pipe" in sentence(capsys, 1, "verify", "corpus")  # that of another: it is told
+    monkeypatch.setattr(cli, "_nobody_reads", lambda: True)
     assert told(capsys, "verify", "corpus") == (1, "", "")
 
 

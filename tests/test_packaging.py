@@ -41,8 +41,12 @@ def test_packaging_has_no_python_folder_without_init() -> None:
 
 
 def test_packaging_ships_every_data_file() -> None:
-    own = SETUPTOOLS["package-data"]["reelscript.examples"]
-    patterns = [*SETUPTOOLS["package-data"]["*"], *(f"examples/{pattern}" for pattern in own)]
+    folders = SETUPTOOLS["package-dir"]
+    patterns = [
+        pattern if package == "*" else f"{folders[package]}/{pattern}"
+        for package, own in SETUPTOOLS["package-data"].items()
+        for pattern in own
+    ]
     files = [p for floor in SHIPPED for p in (ROOT / floor).rglob("*") if p.is_file()]
     data = [p for p in files if p.suffix not in (".py", ".pyc")]
     assert [str(p) for p in data if not any(p.match(pattern) for pattern in patterns)] == []

@@ -21,6 +21,8 @@ from reelscript.jobs import publish as publishing
 from reelscript.jobs.config import Config
 from reelscript.jobs.publish import publish
 from reelscript.jobs.releases import FILES
+from reelscript.jobs.report.files import pretty_json
+from reelscript.jobs.report.media import INDEX, ReportMedia
 from reelscript.jobs.verify.corpus import verify
 from reelscript.pipeline.decide import Decision
 from reelscript.pipeline.errors import DataError, StorageError
@@ -102,7 +104,8 @@ def contents(url: str) -> dict[str, bytes]:
     """All objects of a store by name."""
     store = Store(url)
     tops = [n for n in ("dataset.json", *FILES) if store.exists(n)]
-    names = [*tops, *store.names("shards"), *store.names("releases")]
+    folders = ("shards", "releases", "report_media")
+    names = [*tops, *(name for folder in folders for name in store.names(folder))]
     return {name: store.get(name) for name in names}
 
 
@@ -504,9 +507,15 @@ def test_release_whose_tables_are_damaged_is_mended(works: Works, url: str) -> N
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that take no time to make: here they are files like others."""
-    monkeypatch.setattr(publishing, "statistics", lambda **tables: {"clips": len(tables["clips"])})
-    for page in ("report_html", "dataset_card"):
-        monkeypatch.setattr(publishing, page, lambda *about: json.dumps(about[0]))
+    pages = ("stats.json", "report.html", "README.md")
+
+    def files(stats: Any, _config: Any, _info: Any, media: ReportMedia) -> dict[str, bytes]:
+        return dict.fromkeys(pages, pretty_json(stats)) | {INDEX: pretty_json(media.index())}
+
+    monkeypatch.setattr(
+        publishing, "statistics", lambda rows, **_: rows.dicts("FROM clips ORDER BY ALL")
+    )
+    monkeypatch.setattr(publishing, "report_files", files)
     monkeypatch.setattr(dataset, "versions", lambda _: {})
     text = CONFIG.to_yaml()
     monkeypatch.setattr(Config, "to_yaml", lambda _: text)

@@ -1,4 +1,4 @@
-"""The numbers of a corpus against naive recounts, and the page against a strict HTML parser."""
+"""The numbers of a corpus against naive recounts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import random
 import string
 from collections import Counter, defaultdict
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelscript.jobs.report.contents import MAX_GROUPS
-from reelscript.jobs.report.histogram import MAX_BINS, histogram, round_ticks
-from reelscript.jobs.report.html import csp_hash, hours_text, number, percent, report_html
-from reelscript.jobs.report.stats import MAX_SOURCES, VIDEO_SCORES, statistics
+from reelscript.jobs.statistics import stats as numbers
+from reelscript.jobs.statistics.contents import MAX_GROUPS
+from reelscript.jobs.statistics.histogram import MAX_BINS, histogram
+from reelscript.jobs.statistics.rows import Rows
+from reelscript.jobs.statistics.scores import VIDEO_SCORES
+from reelscript.jobs.statistics.stats import MAX_SOURCES
 from reelscript.schemas.clip import SCORE_NAMES
 from reelscript.schemas.tables import CLIPS, SAMPLES, VIDEOS
 from reelscript.schemas.text import one_line
@@ -155,6 +156,11 @@ def random_corpus(seed: int, videos: int) -> tuple[pa.Table, pa.Table, pa.Table]
     )
 
 
+def statistics(*tables: pa.Table, **given: Any) -> dict[str, Any]:
+    with Rows.of_tables(*tables) as rows:
+        return numbers.statistics(rows, **given)
+
+
 def seconds(value: float | None) -> float:
     return 0.0 if value is None or not math.isfinite(value) else value
 
@@ -269,8 +275,12 @@ def test_reasons_show_zeros_counts_and_examples(corpus: dict[str, Any]) -> None:
         assert close(row["video_hours"], sum(seconds(v["duration_s"]) for v in videos) / 3600)
         assert row["clips"] == len(clips)
         assert close(row["clip_hours"], sum(c["end_s"] - c["start_s"] for c in clips) / 3600)
-        assert row["example_clips"] == [one_line(c["text"], 120) for c in clips[:3]]
-        assert row["example_videos"] == [v["video_id"] for v in videos[:3]]
+        assert len(row["examples"]) == min(3, len(clips) + len(videos))
+        of_clips = {(c["video_id"], c["clip_index"], one_line(c["text"])) for c in clips}
+        for example in row["examples"][: len(clips)]:
+            assert (example["video_id"], example["clip_index"], example["text"]) in of_clips
+        for example in row["examples"][len(clips) :]:
+            assert example["video_id"] in {v["video_id"] for v in videos}
     assert sum(r["clips"] for r in found.values()) == corpus["stats"]["counts"]["clips_rejected"]
 
 
@@ -430,16 +440,6 @@ def test_histogram_takes_in_near_thresholds_and_not_far_ones() -> None:
     assert histogram(np.zeros(5), kept[:5])["edges"][0] == 0.0
 
 
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(2, 8))
-def test_ticks_lie_on_the_axis_and_are_few(low: float, span: float, most: int) -> None:
-    ticks = round_ticks(low, low + span, most)
-    assert len(ticks) <= most
-    assert all(
-        low - 1e-6 * (abs(low) + span) <= t <= low + span * (1 + 1e-6) + 1e-6 * abs(low)
-        for t in ticks
-    )
-
-
 def test_checks_name_the_law_that_is_broken() -> None:
     videos, clips, samples = random_corpus(2, 40)
     twice = pa.concat_tables([videos, videos.slice(0, 1)])
@@ -447,9 +447,6 @@ def test_checks_name_the_law_that_is_broken() -> None:
     laws = [check["law"] for check in broken["checks"] if not check["holds"]]
     assert "every source is one row" in laws
     assert "kept clips = clips in samples" in laws
-    page = report_html(broken, {"name": "broken"})
-    assert "The books do not balance" in page
-    assert "every source is one row" in page
 
 
 def test_sources_are_listed_up_to_the_bound_and_the_rest_counted() -> None:
@@ -460,234 +457,3 @@ def test_sources_are_listed_up_to_the_bound_and_the_rest_counted() -> None:
         row["title"] is None or row["title"] == one_line(row["title"])
         for row in stats["sources"]["rows"]
     )
-
-
-# The page.
-
-ALLOWED = {
-    *(
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "header",
-        "main",
-        "footer",
-        "section",
-        "nav",
-    ),
-    *("p", "h1", "h2", "h3", "h4", "dl", "div", "dt", "dd", "a", "strong"),
-    *("span", "code", "pre", "bdi", "br", "ul", "li", "table", "caption", "thead", "tbody"),
-    *(
-        "tr",
-        "th",
-        "td",
-        "figure",
-        "figcaption",
-        "details",
-        "summary",
-        "svg",
-        "rect",
-        "path",
-        "text",
-    ),
-}
-VOID = {"meta", "br"}
-FETCHING = {"src", "srcset", "style", "action", "data", "xlink:href"}
-
-
-class StrictPage(HTMLParser):
-    """Collects what a page consists of, and refuses what is not well formed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text: list[str] = []
-        self.svg_labels: list[str | None] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag == "svg" and dict(attrs).get("aria-hidden") != "true":
-            self.svg_labels.append(dict(attrs).get("aria-label"))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in ("rect", "path")
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open[-1:] == [tag]
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-
-def hostile_corpus() -> tuple[pa.Table, pa.Table, pa.Table]:
-    videos, clips, samples = (t.to_pylist() for t in random_corpus(7, 60))
-    for i, row in enumerate(videos):
-        bad = HOSTILE[i % len(HOSTILE)]
-        row |= {"title": bad, "url": bad, "license": bad, "language": bad, "detail": bad}
-        row |= {"reason": row["reason"] and bad} if row["outcome"] == "failed" else {}
-    for i, row in enumerate(clips):
-        row["text"] = HOSTILE[i % len(HOSTILE)]
-    for i, row in enumerate(samples):
-        row["language"] = HOSTILE[i % len(HOSTILE)]
-    return (
-        pa.Table.from_pylist(videos, schema=VIDEOS),
-        pa.Table.from_pylist(clips, schema=CLIPS),
-        pa.Table.from_pylist(samples, schema=SAMPLES),
-    )
-
-
-def hostile_page() -> str:
-    costs = {bad: {"cpu_s": 1.5, "wall_s": 2.0, "videos": 3, "remembered": 0} for bad in HOSTILE}
-    limits = [{"setting": b, "value": 1.0, "side": "max", "origin": b} for b in HOSTILE]
-    stats = statistics(
-        *hostile_corpus(), reasons=REASONS, thresholds={"words_per_s": limits}, costs=costs
-    )
-    config = {"name": HOSTILE[0], "speech": {bad: bad for bad in HOSTILE}, "work": "/secret/place"}
-    return report_html(stats, config, {bad: bad for bad in HOSTILE}, "".join(HOSTILE))
-
-
-@pytest.fixture(scope="module", params=["empty", "random", "hostile"])
-def page(request: pytest.FixtureRequest) -> str:
-    if request.param == "hostile":
-        return hostile_page()
-    stats = statistics(
-        *random_corpus(3, 0 if request.param == "empty" else 80),
-        reasons=REASONS,
-        thresholds=THRESHOLDS,
-    )
-    return report_html(
-        stats, {"name": "a corpus", "sources": ["/home/somebody/list.txt"]}, {"av": "18"}
-    )
-
-
-def test_page_has_no_script_no_handler_no_resource(page: str) -> None:
-    parsed = StrictPage(page)
-    assert set(parsed.tags) <= ALLOWED
-    for tag, name, value in parsed.attributes:
-        assert not name.startswith("on")
-        assert name not in FETCHING
-        if name == "href":
-            assert tag == "a"
-            assert value.startswith("#")
-    style = page.split("<style>")[1].split("</style>")[0]
-    assert "url(" not in style
-    assert "@import" not in style
-
-
-def test_page_policy_allows_nothing_but_its_own_style(page: str) -> None:
-    style = page.split("<style>")[1].split("</style>")[0]
-    policies = [
-        v
-        for t, n, v in StrictPage(page).attributes
-        if t == "meta" and n == "content" and "-src" in v
-    ]
-    assert policies == [
-        f"default-src 'none'; style-src '{csp_hash(style)}'; base-uri 'none'; form-action 'none'"
-    ]
-    assert page.index("Content-Security-Policy") < page.index("<style>")
-
-
-def test_page_drawings_and_tables_can_be_heard(page: str) -> None:
-    parsed = StrictPage(page)
-    assert parsed.svg_labels
-    assert all(parsed.svg_labels)
-    assert parsed.tags["th"] > parsed.tags["table"]
-    regions = [v for t, n, v in parsed.attributes if t == "div" and n == "aria-label"]
-    assert all(regions)
-
-
-def test_page_shows_hostile_text_as_text_and_drops_what_turns_it_around() -> None:
-    page = hostile_page()
-    shown = "".join(StrictPage(page).text)
-    for bad in HOSTILE[:5]:
-        assert one_line(bad) in shown
-    for sign in "\u202e\u202c\u2066\x00\x1b":
-        assert sign not in page
-    assert "/secret/place" not in page
-
-
-def test_page_is_the_same_for_the_same_tables() -> None:
-    pages = {
-        report_html(statistics(*random_corpus(2, 30), reasons=REASONS), {"name": "n"})
-        for _ in range(2)
-    }
-    assert len(pages) == 1
-
-
-def test_page_of_a_hundred_thousand_clips_stays_small() -> None:
-    videos, clips, samples = random_corpus(3, 400)
-    many = pa.concat_tables([clips] * (100_000 // len(clips) + 1))
-    videos = pa.concat_tables([videos] * 3)
-    page = report_html(
-        statistics(videos, many, samples, reasons=REASONS, thresholds=THRESHOLDS), {}
-    )
-    assert len(many) >= 100_000
-    assert len(page.encode()) < 2_000_000
-
-
-def test_page_draws_a_bar_for_each_bin_and_a_line_for_each_threshold() -> None:
-    stats = statistics(*random_corpus(3, 80), reasons=REASONS, thresholds=THRESHOLDS)
-    page = report_html(stats, {"name": "n"})
-    drawings = page.split('<code class="soft">')[1:]
-    by_name = {d.split("</code>")[0]: d.split("</svg>")[0] for d in drawings if "</svg>" in d}
-    for score in stats["scores"]:
-        drawing = by_name[f"{score['of']}.{score['name']}"]
-        for side in ("kept", "rejected"):
-            bars = drawing.split(f'<path class="{side}" d="')[1].split('"')[0].count("M")
-            assert bars == sum(count > 0 for count in score[side]["counts"])
-        drawn = [t for t in score["thresholds"] if t["value"] is not None]
-        assert drawing.count('class="limit"') == len(drawn)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "–"),
-        (0, "0"),
-        (1234567, "1,234,567"),
-        (0.25, "0.25"),
-        (3.14159, "3.142"),
-        (12345.6, "12,346"),
-        (2.0, "2"),
-    ],
-)
-def test_number_is_written_for_people(value: float | None, text: str) -> None:
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("hours", "text"),
-    [
-        (None, "–"),
-        (0.0, "0 s"),
-        (1.0, "1.0 h"),
-        (0.5, "30.0 min"),
-        (10 / 3600, "10.0 s"),
-        (1234.4, "1,234 h"),
-    ],
-)
-def test_hours_are_written_in_the_unit_that_fits(hours: float | None, text: str) -> None:
-    assert hours_text(hours) == text
-
-
-def test_percent_never_rounds_something_to_nothing_or_nearly_all_to_all() -> None:
-    assert percent(0, 0) == "–"
-    assert percent(0, 5) == "0.0 %"
-    assert percent(5, 5) == "100.0 %"
-    assert percent(1, 1_000_000) == "<0.1 %"
-    assert percent(999_999, 1_000_000) == ">99.9 %"

@@ -105,7 +105,7 @@ class Encode(Stage):
         if wanted:
             read = stand_in(video)
             path, scratch = workspace.media(read), workspace.scratch_of(video) / "passage.mp4"
-            with _open_source(path, read, self.form(video)) as source:
+            with open_source(path, read, self.form(video)) as source:
                 for passage in wanted:
                     try:
                         done[passage.key] = source.write(passage, scratch)
@@ -208,8 +208,8 @@ class _Source:
 
 
 @contextmanager
-def _open_source(path: Path, video: Video, form: Format) -> Iterator[_Source]:
-    """Gives the source from its first packet on.
+def open_source(path: Path, video: Video, form: Format) -> Iterator[_Source]:
+    """Gives the source from its first packet on, to be cut into passages of a form.
 
     Raises:
         StageError: `decode_failed`, now or while it is being used; and what `FrameClock` raises.

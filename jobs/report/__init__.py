@@ -1,1 +1,1 @@
-"""What a build says of its corpus: numbers, a page, a card."""
+"""What a build says of its corpus: a page, a card, and what the page plays."""

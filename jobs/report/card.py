@@ -17,8 +17,9 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reelscript.jobs.report.html import ACCOUNT, UNNAMED, flat_versions, hours_text, number, percent
+from reelscript.jobs.report.html import ACCOUNT, UNNAMED, flat_versions
 from reelscript.jobs.report.meanings import meaning_of_reason, meaning_of_score
+from reelscript.jobs.report.wording import hours_text, number, percent
 from reelscript.schemas.text import one_line
 
 MAX_NAME_CHARS = 120

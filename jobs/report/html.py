@@ -1,26 +1,26 @@
-"""The page that tells what a build made (`report.html`): one file, no network, no script, no date.
+"""The page that tells what a build made (`report.html`): one file, no network, no date.
 
-Everything on it comes from `stats.json`, so that page and numbers cannot disagree. Titles,
-transcripts and URLs are hostile: every value is cleaned and escaped as it is printed, nothing from
-outside becomes a link, an attribute's name or a style, and the page's own content security policy
-allows one style sheet, named by its hash, and nothing else.
+Everything on it comes from `stats.json`, so that page and numbers cannot disagree; what can be
+played, from the index of `report_media/`, which lies beside it. Titles, transcripts and URLs are
+hostile: every value is cleaned and escaped as it is printed, a link leads to http(s) or nowhere,
+and scripts set them as text.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import Any
-from unicodedata import category
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reelscript.jobs.report.histogram import round_ticks
+from reelscript.jobs.report.drawings import FACTS, drawings, name_of, score_id
+from reelscript.jobs.report.examples import judged_scores
+from reelscript.jobs.report.frame import environment, page
 from reelscript.jobs.report.meanings import meaning_of_reason, meaning_of_score
+from reelscript.jobs.report.playlist import Playlist, web_link
+from reelscript.jobs.report.wording import number
+from reelscript.schemas.text import one_line
 
 NOT_SHOWN = (
     "sources",
@@ -36,8 +36,7 @@ ACCOUNT = {
 }
 """Where an hour of source video can go, in the order of the bar."""
 
-COSTS = {"wall_s": "Elapsed, summed", "videos": "Videos", "remembered": "Remembered"}
-"""Columns of the costs besides CPU time, shown where some stage has them."""
+MOST = 5  # reasons named at the top of the page
 
 
 def report_html(
@@ -45,50 +44,71 @@ def report_html(
     config: Mapping[str, Any],
     versions: Mapping[str, Any] | None = None,
     name: str | None = None,
+    media: Mapping[str, Any] | None = None,
 ) -> str:
-    """Returns the report as one self-contained HTML page; equal for equal arguments.
+    """Returns the report as one HTML page; equal for equal arguments.
 
     Args:
         stats: what `statistics` returned. In its `costs` alone may two equal builds differ.
         config: the resolved config as plain data.
         versions: package or tool -> version, nested as one likes.
         name: of the corpus; by default `name` of the config.
+        media: what lies in `report_media/` beside the page (its report_media.json); without it, the
+            page shows texts, and says why there is nothing to play.
     """
-    page = Environment(
-        autoescape=True,
-        finalize=printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {
-        "number": number,
-        "hours": hours_text,
-        "seconds": seconds_text,
-        "compact": compact,
-        "csp_hash": csp_hash,
-        "percent": percent,
-    }
-    page.globals |= {
-        "ticks": round_ticks,
+    title = name or config.get("name") or UNNAMED
+    playlist = Playlist.of_media(media)
+    made = environment()
+    made.globals |= {
+        "account": ACCOUNT,
+        "facts": FACTS,
+        "name_of": name_of,
+        "score_id": score_id,
+        "judged": lambda example: judged_scores(example, stats["thresholds"]),
         "meaning_of_reason": meaning_of_reason,
         "meaning_of_score": meaning_of_score,
-        "account": ACCOUNT,
+        "web_link": web_link,
     }
-    shown = {k: v for k, v in config.items() if k not in NOT_SHOWN}
-    template = (
-        files("reelscript.jobs.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
-    return page.from_string(template).render(
+    body = made.get_template("report.html.jinja").render(
         stats=stats,
-        reasons=_by_stage(stats["reasons"]),
-        cost_columns={
-            k: v for k, v in COSTS.items() if any(k in c for c in stats["costs"].values())
-        },
-        name=name or config.get("name") or UNNAMED,
-        config_yaml=yaml.safe_dump(shown, sort_keys=False, allow_unicode=True),
+        name=title,
+        playlist=playlist,
+        ids=_ids(stats["reasons"]),
+        stages=_by_stage(stats["reasons"]),
+        most=_most(stats["reasons"]),
+        config_yaml=yaml.safe_dump(
+            {k: v for k, v in config.items() if k not in NOT_SHOWN},
+            sort_keys=False,
+            allow_unicode=True,
+        ),
         versions=flat_versions(versions or {}),
+        reasons_of=reasons_of,
     )
+    data = {"charts": drawings(stats), "pieces": playlist.pieces}
+    scripts = ("charts.js", "player.js")
+    return page(f"{title} · reelscript report", Markup(body), data, scripts)
+
+
+def _ids(reasons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Returns where on the page each reason of each stage is told."""
+    return {(row["stage"], row["reason"]): f"reason-{i}" for i, row in enumerate(reasons)}
+
+
+def reasons_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what a stage, a row of `stats["funnel"]`, let go: reason -> how many, most first."""
+    kinds = (("videos", "rejected_by"), ("videos", "failed_by"), ("clips", "rejected_by"))
+    counts: dict[str, dict[str, int]] = {}
+    for level, by in kinds:
+        for reason, count in (row[level] or {}).get(by, {}).items():
+            of = counts.setdefault(one_line(reason), {})
+            of[level] = of.get(level, 0) + count
+    order = sorted(counts, key=lambda reason: (-sum(counts[reason].values()), reason))
+    return {
+        reason: " and ".join(
+            f"{number(n)} {level if n != 1 else level[:-1]}" for level, n in counts[reason].items()
+        )
+        for reason in order
+    }
 
 
 def _by_stage(reasons: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -96,6 +116,24 @@ def _by_stage(reasons: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[st
     for row in reasons:
         stages.setdefault(row["stage"], []).append(row)
     return stages
+
+
+def _most(reasons: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Returns the reasons that kept out most: hours of videos, and hours of clips.
+
+    Where no length was known, most videos.
+    """
+    rows = list(reasons)
+
+    def videos(row: Mapping[str, Any]) -> int:
+        return int(row["videos_rejected"] + row["videos_failed"])
+
+    by_video = sorted(rows, key=lambda row: (-row["video_hours"], -videos(row)))
+    by_clip = sorted(rows, key=lambda row: (-row["clip_hours"], -row["clips"]))
+    return {
+        "videos": [row for row in by_video if videos(row)][:MOST],
+        "clips": [row for row in by_clip if row["clips"]][:MOST],
+    }
 
 
 def flat_versions(versions: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -107,61 +145,3 @@ def flat_versions(versions: Mapping[str, Any], prefix: str = "") -> dict[str, st
         elif value is not None:
             flat[f"{prefix}{name}"] = str(value)
     return flat
-
-
-def printable(value: Any) -> Any:
-    """Returns text without control characters or turns of direction; all else as it is."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join(c if c == "\n" or category(c)[0] != "C" else " " for c in value)
-
-
-def csp_hash(style: str) -> str:
-    """Returns the source expression by which a content security policy allows this style sheet.
-
-    Source: W3C Content Security Policy Level 3, section 2.3.1 (hash-source).
-    """
-    return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-
-
-def number(value: float | int | None) -> str:
-    """Returns a number for people: thousands parted, four significant digits; a dash for none."""
-    if value is None:
-        return "–"
-    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
-def compact(value: float) -> str:
-    """Returns a number for an axis, with k and M for thousands and millions."""
-    for limit, sign in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
-            return f"{value / limit:.3g}{sign}"
-    return f"{value:.6g}"
-
-
-def hours_text(hours: float | None) -> str:
-    """Returns a length given in hours in the unit that people would use."""
-    if hours is None:
-        return "–"
-    for limit, unit_h, sign in ((1.0, 1.0, "h"), (1 / 60, 1 / 60, "min"), (0.0, 1 / 3600, "s")):
-        if hours >= limit * 0.9995:
-            value = hours / unit_h
-            return f"{value:,.0f} {sign}" if value >= 99.95 or value == 0 else f"{value:.1f} {sign}"
-    return f"{hours:.1f} h"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Returns a length given in seconds in the unit that people would use."""
-    return hours_text(None if seconds is None else seconds / 3600)
-
-
-def percent(part: float, whole: float) -> str:
-    """Returns a share in per cent; a dash of nothing. What is not nothing is never shown as 0."""
-    if not whole:
-        return "–"
-    share = 100 * part / whole
-    if 0 < share < 0.1:
-        return "<0.1 %"
-    return f"{share:.1f} %" if share < 99.95 or share == 100 else ">99.9 %"

@@ -13,7 +13,7 @@ from reelscript.schemas.text import score
 
 MAX_BINS = 40
 TAIL = 0.005  # of the values may lie outside on either side: one freak must not flatten the rest
-FAR = 2.0  # spans: a threshold that lies further out than this is named and not drawn
+FAR = 2.0  # spans: a threshold further out than this, and than 0, is named and not drawn
 STEPS = (1.0, 2.0, 5.0, 10.0)
 QUANTILES = {"p5": 0.05, "median": 0.5, "p95": 0.95}
 
@@ -72,7 +72,7 @@ def bin_edges(values: NDArray[np.float64], thresholds: Sequence[float], whole: b
     if not len(values):
         return []
     low, high = (float(v) for v in np.quantile(values, [TAIL, 1 - TAIL]))
-    reach = FAR * ((high - low) or max(abs(high), 1.0))
+    reach = max(FAR * (high - low), abs(low), abs(high)) or FAR
     for at in thresholds:
         if math.isfinite(at) and low - reach <= at <= high + reach:
             low, high = min(low, at), max(high, at)
@@ -96,12 +96,3 @@ def round_step(least: float) -> float:
     """Returns the smallest of 1, 2 or 5 times a power of ten that is at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(s * power for s in STEPS if s * power >= least * (1 - 1e-9))
-
-
-def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Returns at most `most` round numbers from `low` to `high`, for an axis."""
-    if not high > low:
-        return [low]
-    step = round_step((high - low) / max(1, most - 1))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]

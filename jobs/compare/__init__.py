@@ -1,0 +1,1 @@
+"""Two corpora, or two releases of one, side by side."""

@@ -1,0 +1,1 @@
+"""The numbers of a corpus, counted over its tables by SQL."""

@@ -1,0 +1,1 @@
+"""`reelscript sweep`: the corpus at other thresholds, from stored scores."""
