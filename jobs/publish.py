@@ -42,6 +42,7 @@ def publish(
     cpu_s: Costs,
     may_commit: Callable[[], None] = lambda: None,
     media: ReportMedia | None = None,
+    measured: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Writes a corpus and returns its dataset.json and the statistics of this build.
 
@@ -55,6 +56,8 @@ def publish(
         cpu_s: what each video cost.
         may_commit: called just before the release becomes visible; raises if it must not.
         media: pieces of rejects that the report plays; kept passages are added to it here.
+        measured: stage -> videos that this build measured; the others were remembered. None: nobody
+            counted.
 
     Raises:
         DataError: the folder cannot be published to, or another build did so meanwhile.
@@ -66,7 +69,7 @@ def publish(
     files = {f"{name}.parquet": table_bytes(name, table) for name, table in tables.items()}
     sha256 = {name: hashlib.sha256(files[f"{name}.parquet"]).hexdigest() for name in tables}
     dataset = dataset_json(tables, sha256, entries, config, before)
-    costs = _costs(decision, cpu_s)
+    costs = _costs(decision, cpu_s, measured)
     reasons, thresholds = all_reasons(config), all_thresholds(config)
     with Rows.of_tables(**tables) as rows:
         stats = statistics(rows, reasons=reasons, thresholds=thresholds, costs=costs)
@@ -174,12 +177,16 @@ def _write_release(corpus: Store, files: Mapping[str, bytes], dataset: Mapping[s
         corpus.put(f"{release_folder(dataset['release'])}/{name}", data)
 
 
-def _costs(decision: Decision, cpu_s: Costs) -> dict[str, dict[str, Any]]:
-    """Returns what each stage cost in all."""
+def _costs(
+    decision: Decision, cpu_s: Costs, measured: Mapping[str, int] | None
+) -> dict[str, dict[str, Any]]:
+    """Returns what each stage cost in all, and of how many videos its result was remembered."""
     costs: dict[str, dict[str, Any]] = {}
     for video_id in decision.videos.column("video_id").to_pylist():
         for stage, seconds in cpu_s.get(video_id, {}).items():
             cost = costs.setdefault(stage, {"cpu_s": 0.0, "videos": 0})
             cost["cpu_s"] = round(cost["cpu_s"] + seconds, 4)
             cost["videos"] += 1
+    for stage, cost in costs.items() if measured is not None else ():
+        cost["remembered"] = max(0, cost["videos"] - (measured or {}).get(stage, 0))
     return costs

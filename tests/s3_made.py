@@ -12,9 +12,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from reelscript.pipeline.store import Store
 
 KEY_ID, SECRET = "AKIAREELSCRIPTTEST00", "a-secret-that-nothing-may-print"
 ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>{}</Message></Error>"
@@ -59,6 +62,14 @@ class Bucket:
     def url(self, path: str = "") -> str:
         """Returns the address of what lies in it."""
         return f"s3://{self.name}/{path}".rstrip("/")
+
+    def copied(self, name: str, to: Path) -> Path:
+        """Returns a copy of a folder of the bucket on this machine."""
+        bucket = Store(self.url())
+        for found in bucket.names(name):
+            (to / found).parent.mkdir(parents=True, exist_ok=True)
+            bucket.fetch(found, to / found)
+        return to / name
 
     def environment(self) -> dict[str, str]:
         """Returns the variables by which clients find it."""

@@ -137,6 +137,9 @@ def test_pieces_are_made_once(corpus: Path, sources: Path, monkeypatch: pytest.M
     built(sources, other, FASTEST)
     assert "excerpts" not in phases.run
     assert index(other)["rejected"] == before
+    for folder, remembered in ((corpus, False), (other, True)):
+        costs = json.loads((folder / "stats.json").read_text())["costs"].values()
+        assert [c["remembered"] for c in costs] == [c["videos"] * remembered for c in costs]
     files = [sorted(p.name for p in (c / "report_media").iterdir()) for c in (corpus, other)]
     assert files[0] == files[1]
 

@@ -317,14 +317,14 @@ def test_s3_build_that_was_killed_is_finished_by_the_same_command(
     command = ["build", s3.url("videos/*.mp4"), s3.url("lists/l.txt"), "--max-failed", "1"]
     command += ["--workers", "2", *SETTINGS, "-o"]
     said = [done(cli(*command, s3.url("calm")))]
-    calm = copied(s3, "calm", tmp_path)
+    calm = s3.copied("calm", tmp_path)
 
     for part in ("/corpus.work/results/transcribe", "/corpus.work/results/encode", "/corpus/"):
         killed(command, s3, part)
     s3.asked.clear()
     said.append(done(cli(*command, s3.url("corpus"))))
     assert puts(s3, "/corpus/")[-1] == f"/{s3.name}/corpus/dataset.json"
-    corpus = copied(s3, "corpus", tmp_path)
+    corpus = s3.copied("corpus", tmp_path)
     for table in ("videos", "clips", "samples"):
         assert rows(corpus, table) == rows(calm, table)
     assert shard_bytes(corpus) == shard_bytes(calm) != {}
@@ -363,12 +363,3 @@ def killed(command: list[str], s3: Bucket, part: str) -> None:
         time.sleep(0.02)
     build.send_signal(signal.SIGKILL)
     assert build.wait() == -signal.SIGKILL
-
-
-def copied(s3: Bucket, name: str, to: Path) -> Path:
-    """Returns a copy of a corpus on this machine."""
-    bucket = Store(s3.url())
-    for found in bucket.names(name):
-        (to / found).parent.mkdir(parents=True, exist_ok=True)
-        bucket.fetch(found, to / found)
-    return to / name

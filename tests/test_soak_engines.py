@@ -61,20 +61,11 @@ def test_soak_from_a_bucket_into_a_bucket(calm: Path, s3: Bucket, tmp_path: Path
     corpora = []
     for engine in ("local", "ray"):
         build(s3.url("videos"), s3.url(engine), engine)
-        corpora.append(fetched(s3, engine, tmp_path))
+        corpora.append(s3.copied(engine, tmp_path))
         assert faults_of_format(corpora[-1]) == []
     assert differences(*corpora, {}) == []
     assert told(corpora[0], s3.url("videos") + "/") == told(calm, "")
     assert mp4s(corpora[0]) == mp4s(calm) != []
-
-
-def fetched(s3: Bucket, name: str, to: Path) -> Path:
-    """Returns a copy of a corpus on this machine."""
-    bucket = Store(s3.url())
-    for found in bucket.names(name):
-        (to / found).parent.mkdir(parents=True, exist_ok=True)
-        bucket.fetch(found, to / found)
-    return to / name
 
 
 def told(corpus: Path, root: str) -> dict[str, tuple[str, str | None, str | None]]:

@@ -67,6 +67,7 @@ def look_further(out: str) -> Iterator[str]:
         yield f"  reelscript show {named} {key}   one sample: words, scores, provenance"
     for video_id in _rejected(corpus)[:1]:
         yield f"  reelscript show {named} --video {video_id}   why one source is out"
+    yield f"  reelscript sweep {named} quality.max_words_per_s=2:5:0.5   what if"
     yield "A corpus of your own:  reelscript build my-videos/ -o my-corpus"
 
 
