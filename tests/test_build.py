@@ -197,7 +197,8 @@ def test_build_of_hostile_names_escapes_nowhere(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == {folder, tmp_path / "out", tmp_path / "out.work"}
     assert set(folder.rglob("*")) == before
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "<script" not in page
+    assert "<script>alert" not in page
+    assert page.count("<script") == page.count("</script>") == 4  # data, Plot, and our two
     assert "49" not in json.loads((tmp_path / "out" / "dataset.json").read_text())["name"]
 
 

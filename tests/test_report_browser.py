@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reelscript.jobs.report.frame import page as framed
 from reelscript.jobs.report.html import report_html
-from reelscript.jobs.report.media import picture_of
+from reelscript.jobs.report.pictures import picture_of
 from tests.audit_made import made_corpus, numbers_of
 from tests.media_made import make_media
 from tests.pages_made import a_piece, hostile_page
