@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from reelscript.jobs.provenance import all_reasons, all_thresholds
+from reelscript.jobs.releases import check_still
 from reelscript.jobs.report.files import CARD, STATS, report_files
 from reelscript.jobs.report.media import (
     FOLDER,
+    LONGEST_S,
+    MAX_FILE_BYTES,
     ReportMedia,
     forget_media,
+    is_piece,
     kept_keys,
     kept_piece,
     media_in,
@@ -30,7 +34,10 @@ from reelscript.pipeline.errors import DataError, UsageError
 from reelscript.pipeline.store import Store
 from reelscript.reading.corpus import Corpus, open_corpus
 from reelscript.reading.releases import release_folder, release_of
+from reelscript.reading.tables import no_json
 from reelscript.schemas.text import one_line
+
+MOST_COST = 1e12  # CPU seconds or videos of a stage
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,12 @@ def audit(folder: str, out: str | None = None) -> Audited:
         out: where to write in place of the corpus folder, which then is only read.
 
     Raises:
-        UsageError: `out` is a corpus.
-        DataError: there is no corpus, or its tables are damaged.
+        UsageError: `out` is a corpus, or no place at all.
+        DataError: there is no corpus, its tables are damaged, or a build published meanwhile.
         StorageError: the files cannot be written.
     """
+    if out == "":
+        raise UsageError("-o names no folder: name one, or leave -o away")
     corpus = open_corpus(folder)
     target = Store(out, durable=True) if out else corpus.store
     if out and target.exists("dataset.json"):
@@ -83,6 +92,9 @@ def audit(folder: str, out: str | None = None) -> Audited:
     plain = config.to_dict() if config else {}
     files = report_files(stats, plain, corpus.info, media)
     card_kept = not out and _changed_by_hand(corpus)
+    played = None if out else media_in(target).names()
+    if not out:
+        check_still(target, corpus.info)
     media.write(target)
     for name, data in files.items():
         if name == CARD and card_kept:
@@ -90,22 +102,34 @@ def audit(folder: str, out: str | None = None) -> Audited:
         if not out and (folder_of := _archived(corpus, name)):
             target.put(folder_of, data)
         target.put(name, data)
-    forget_media(target)
+    forget_media(target, played)
     return Audited(target.url, stats, card_kept, no_config)
 
 
 def add_kept(media: ReportMedia, corpus: Corpus) -> None:
     """Adds kept passages, copied out of the shards; of one that is damaged nothing is shown."""
-    samples = corpus.columns("samples", ["key", "video_id"])
-    for key in kept_keys(*(samples[name].to_pylist() for name in ("key", "video_id"))):
-        sample = corpus[key]
+    try:
+        samples = corpus.columns("samples", ["key", "video_id"])
+        keys = kept_keys(*(samples[name].to_pylist() for name in ("key", "video_id")))
+    except (KeyError, AttributeError):  # of a damaged table
+        return
+    for key in keys:
         try:
+            sample = corpus[key]
+            if max(sample.row["json_size"], sample.row["mp4_size"]) > MAX_FILE_BYTES:
+                continue
             meta = sample.meta
             piece = kept_piece(meta, link_to(meta["url"], meta["start_s"]))
             mp4 = sample.mp4
-            media.kept.append(media.add(piece, mp4, picture_of(mp4, meta["duration_s"])))
-        except (DataError, KeyError, TypeError):
+            picture = picture_of(mp4, min(meta["duration_s"], LONGEST_S))
+        except (DataError, UsageError, ValueError, KeyError, TypeError, AttributeError):
             continue
+        except OverflowError:  # JSON knows whole numbers of any size
+            continue
+        found = ReportMedia()
+        if is_piece(named := found.add(piece, mp4, picture)):
+            media.kept.append(named)
+            media.files |= found.files
 
 
 def _rejected_in(corpus: Store, copy: bool) -> ReportMedia:
@@ -113,7 +137,8 @@ def _rejected_in(corpus: Store, copy: bool) -> ReportMedia:
     media = media_in(corpus)
     for of, piece in list(media.rejected.items()):
         names = [name for name in (piece["mp4"], piece["jpg"]) if name]
-        if not all(corpus.exists(f"{FOLDER}/{name}") for name in names):
+        sizes = [corpus.size_or_none(f"{FOLDER}/{name}") for name in names]
+        if not all(size is not None and size <= MAX_FILE_BYTES for size in sizes):
             del media.rejected[of]
         elif copy:
             media.files |= {name: corpus.get(f"{FOLDER}/{name}") for name in names}
@@ -123,9 +148,16 @@ def _rejected_in(corpus: Store, copy: bool) -> ReportMedia:
 def _costs_of(corpus: Corpus) -> Mapping[str, Mapping[str, Any]]:
     """Returns what the build said of its costs: tables do not tell what was remembered."""
     try:
-        found = json.loads(corpus.store.get(STATS))["costs"]
-        return {str(stage): dict(cost) for stage, cost in found.items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = json.loads(corpus.store.get(STATS), parse_constant=no_json)["costs"]
+        return {
+            str(stage): {
+                str(name): value
+                for name, value in cost.items()
+                if isinstance(value, int | float) and abs(value) < MOST_COST
+            }
+            for stage, cost in found.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

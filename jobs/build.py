@@ -140,9 +140,8 @@ def build(
             progress.doing("wait for another release to be published")
             with turn(work, run) as still_mine:
                 progress.doing("publish")
-                measured = {name: row.measured for name, row in progress.stages.items()}
                 made = (corpus, workspace, asked, decision, cpu_s)
-                dataset, stats = publish(*made, still_mine, media, measured)
+                dataset, stats = publish(*made, still_mine, media, progress.measured_in_all)
     share = _failed_share(decision)
     return Built(str(out), dataset, stats, share, TOO_MANY_FAILED if share > max_failed else DONE)
 

@@ -21,6 +21,7 @@ from reelscript.jobs.report.media import ReportMedia
 from reelscript.jobs.report.pictures import picture_of
 from reelscript.jobs.runner import Runner
 from reelscript.jobs.statistics.funnel import Endings, clip_groups, reason_rows, video_groups
+from reelscript.jobs.statistics.health import failure_class
 from reelscript.jobs.statistics.reason_examples import clip_examples, video_examples
 from reelscript.jobs.statistics.rows import Rows
 from reelscript.pipeline.decide import Decision
@@ -55,7 +56,7 @@ class Wanted(NamedTuple):
 def excerpts(decision: Decision, config: Config, runner: Runner) -> ReportMedia:
     """Returns the pieces of the rejects that a report shows, as far as their sources are at hand.
 
-    What an earlier build has made, or could not make, is not made again.
+    What an earlier build has made, or could not make for a lasting reason, is not made again.
 
     Args:
         decision: what is kept and what is not.
@@ -69,7 +70,8 @@ def excerpts(decision: Decision, config: Config, runner: Runner) -> ReportMedia:
     todo = [video for video in prepared if _known(video, workspace) is None]
     if todo:
         for video, _ in runner.run("excerpts", [STAGE], Videos.of(todo), 0):
-            workspace.remember(RESULT, _key(video), {"encodings": video.encodings})
+            if video.pending or failure_class(str(video.reason)) == "lasting":
+                workspace.remember(RESULT, _key(video), {"encodings": video.encodings})
     for video in prepared:
         made = (_known(video, workspace) or {}).get("encodings")
         if made is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,11 +55,16 @@ class Progress:
 
     Args:
         console: where to show it; None for nowhere.
+
+    Attributes:
+        stages: what has happened in the phase that runs, or ran last, by stage.
+        measured_in_all: by stage, the videos that were measured in any phase, not remembered.
     """
 
     def __init__(self, console: Console | None) -> None:
         self.console = console
         self.stages: dict[str, Row] = {}
+        self.measured_in_all: Counter[str] = Counter()
         self.total = 0
         self.title = ""
         self.known = 0
@@ -142,6 +147,7 @@ class Progress:
             row = self.stages.setdefault(timing.stage, Row())
             row.done += 1
             row.remembered += timing.remembered
+            self.measured_in_all[timing.stage] += not timing.remembered
             row.rejected += timing.outcome == "rejected"
             row.failed += timing.outcome == "failed"
             row.media_s += 0.0 if timing.remembered else now.media_s

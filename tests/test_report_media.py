@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import av
@@ -24,6 +25,7 @@ from reelscript.jobs.report.media import (
     media_in,
 )
 from reelscript.jobs.report.pictures import jpeg, picture_of
+from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.store import Store
 from reelscript.schemas.text import canonical_json
 from tests.built import EXAMPLES
@@ -167,3 +169,20 @@ def test_jpeg_shows_the_pixels() -> None:
         shown = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
     assert np.abs(shown[8:56, 8:40] - (200, 30, 30)).mean() < 8
     assert shown[8:56, 56:88].mean() < 8
+
+
+def test_files_behind_a_link_are_neither_read_nor_written_nor_removed(
+    tmp_path: Path, mp4: bytes
+) -> None:
+    corpus, theirs, media = Store(str(tmp_path / "corpus")), tmp_path / "theirs", ReportMedia()
+    media.kept.append(media.add(PIECE, mp4, None))
+    corpus.put(INDEX, canonical_json(media.index()))
+    theirs.mkdir()
+    (theirs / "0000000000000000.mp4").write_bytes(b"theirs")
+    (tmp_path / "corpus" / FOLDER).symlink_to(theirs)
+
+    forget_media(corpus)
+    with pytest.raises(DataError, match="report_media is a link"):
+        media.write(corpus)
+    assert media_in(corpus).kept == []
+    assert [path.name for path in theirs.iterdir()] == ["0000000000000000.mp4"]

@@ -408,6 +408,9 @@ def damaged(folder: Path, how: str) -> str:
         "no column": clips.drop_columns(["within_bounds"]),
         "type": clips.set_column(1, "clip_index", pa.array(["a"] * len(clips))),
         "nan": clips.set_column(2, "start_s", pa.array([float("nan")] * len(clips))),
+        "beyond": clips.set_column(
+            clips.column_names.index("words"), "words", pa.array([1 << 62] * len(clips))
+        ),
         "stranger": clips.set_column(0, "video_id", pa.array(["x_9"] * len(clips))),
         "by hand": clips.slice(2),
     }
@@ -419,13 +422,14 @@ def damaged(folder: Path, how: str) -> str:
         "no column": "rows without within_bounds",
         "type": "clip_index is no column of int64",
         "nan": "start_s holds NaN",
+        "beyond": "words holds a number that counts nothing",
         "stranger": "does not hold each video",
         "by hand": "do not give what stands in the tables for 1 videos, such as x_0",
     }[how]
 
 
 DAMAGES = ("no corpus", "no config", "config", "half a table", "no table")
-CHANGES = ("no column", "type", "nan", "stranger", "by hand")
+CHANGES = ("no column", "type", "nan", "beyond", "stranger", "by hand")
 
 
 @pytest.mark.parametrize("how", [*DAMAGES, *CHANGES])
@@ -444,6 +448,19 @@ def test_sweep_refuses_a_corpus_whose_settings_were_changed_afterwards(tmp_path:
         (folder / "config.yaml").write_text(config.to_yaml())
         with pytest.raises(DataError, match="a sweep would be off"):
             sweep(str(folder), ["quality.min_words=1"])
+
+
+@pytest.mark.parametrize("heard", ['{"en": "x"}', '[["en", [1]]]', "[", "7"])
+def test_sweep_refuses_languages_that_were_not_heard(tmp_path: Path, heard: str) -> None:
+    folder = by_hand(tmp_path / "corpus")
+    videos = pq.read_table(folder / "videos.parquet")
+    at = videos.column_names.index("heard_languages")
+    videos = videos.set_column(at, "heard_languages", pa.array([heard] * len(videos)))
+    pq.write_table(videos, folder / "videos.parquet")
+    info = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(info | {"tables": {}}))
+    with pytest.raises(DataError, match="heard_languages of x_"):
+        sweep(str(folder), ["quality.min_words=1"])
 
 
 def test_sweep_of_a_corpus_of_nothing_is_nothing(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def check_rebuilds(sources: Path, folder: Path, *base: str) -> list[dict[str, An
 
 
 @needs_models
+@pytest.mark.slow
 def test_sweep_of_the_demo_is_what_builds_make_of_it(tmp_path: Path) -> None:
     names = [path.name for path in EXAMPLES.glob("*.mp4")]
     sources = copied(names, tmp_path / "videos")
@@ -85,6 +86,7 @@ def test_sweep_of_the_demo_is_what_builds_make_of_it(tmp_path: Path) -> None:
 
 @needs_models
 @needs_shared
+@pytest.mark.soak
 def test_sweep_of_real_media_is_what_builds_make_of_them(tmp_path: Path) -> None:
     media = SHARED / "media"
     listed = tmp_path / "list.txt"

@@ -15,10 +15,13 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from reelscript.schemas.video import Seconds, Video
+from reelscript.transforms.frame_clock import CLOCK_S
 from reelscript.transforms.media import Undecodable, open_media, packets, stream_of
 
 INTERLEAVED_S = 10.0  # picture and sound of one moment lie in the file at most so far apart
 LATE_S = 0.5  # a span may begin so long before its first picture
+BACK_S = (0.0, 2.0, 10.0)  # seeks, one after the other: MPEG-TS has no index that knows keyframes
+REORDERED_S = 1.0  # more than pictures are ever shown after their turn to be decoded
 
 
 def cut_excerpt(source: Path, target: Path, video: Video, max_s: Seconds) -> Path:
@@ -60,7 +63,15 @@ def cut_span(source: Path, target: Path, video: Video, begin_s: Seconds, end_s: 
     """
     zero_s = (video.start_s or 0.0) + begin_s
     last_s = zero_s + end_s - begin_s + INTERLEAVED_S / 10
-    first_s = _cut(source, target, video, zero_s, lambda _: last_s)
+    for back_s in BACK_S:
+        try:
+            first_s = _cut(source, target, video, zero_s - back_s, lambda _: last_s)
+        except Undecodable:
+            if back_s == BACK_S[-1]:
+                raise
+        else:
+            if first_s <= zero_s + CLOCK_S:
+                break
     if first_s > zero_s + LATE_S:
         raise Undecodable(f"no keyframe was found before {begin_s:.2f} s")
     return replace(
@@ -121,8 +132,9 @@ def _piece(
     """Yields the packets from the keyframe before `begin_s` on, each with where that lies."""
     container.seek(round(begin_s * av.time_base))  # backward, to a keyframe
     first_s: Seconds | None = None
+    untold = 0
     for packet in packets(container, streams):
-        if packet.pts is None or packet.dts is None:
+        if packet.pts is None:
             continue
         at_s = float(packet.pts * packet.time_base)
         if first_s is None:
@@ -133,5 +145,10 @@ def _piece(
             return
         if first_s <= at_s < end_of(first_s):
             shift = round(first_s / packet.time_base)
+            if packet.dts is None:
+                # After a seek Matroska does not tell it of the first pictures, until it has seen
+                # how far they are reordered.
+                packet.dts = shift - round(REORDERED_S / packet.time_base) + untold
+                untold += 1
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
             yield packet, first_s

@@ -108,7 +108,7 @@ def _fates(own: Rows, other: Rows) -> tuple[dict[str, Any], dict[str, Any]]:
             "reason": None if row["reason"] is None else one_line(row["reason"]),
             "clips": row["clips"],
             "hours": hours(row["ms"]),
-            "examples": examples[row["fate"], row["reason"]],
+            "examples": examples.get((row["fate"], row["reason"]), []),
         }
         for row in gone
     ]

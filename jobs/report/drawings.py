@@ -95,8 +95,9 @@ def _score(score: Mapping[str, Any]) -> Spec:
 def unit_of(hours: Sequence[float]) -> tuple[float, str]:
     """Returns how many of a unit are an hour, and the unit in which these read best."""
     most = max(hours, default=0.0)
-    units = ((0.5, 1.0, "hours"), (0.5 / 60, 60.0, "minutes"), (0.0, 3600.0, "seconds"))
-    return next((per_hour, name) for least, per_hour, name in units if most >= least)
+    units = ((0.5, 1.0, "hours"), (0.5 / 60, 60.0, "minutes"))
+    found = ((per_hour, name) for least, per_hour, name in units if most >= least)
+    return next(found, (3600.0, "seconds"))
 
 
 def _fact(fact: str, title: str, found: Mapping[str, Any]) -> Spec:

@@ -7,7 +7,11 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from reelscript.schemas.text import one_line
+
+MOST_CHARS = 2000  # of a cell: the reasons of a corpus that came from elsewhere may be anything
 COLUMNS = ("stage", "in", "rejected", "failed", "left", "hours", "clips", "why")
 
 
@@ -22,13 +26,13 @@ def funnel_table(stats: Mapping[str, Any]) -> Table:
         gone = {**videos["rejected_by"], **videos["failed_by"]}
         why = ", ".join(f"{n} {reason}" for reason, n in sorted(gone.items(), key=lambda i: -i[1]))
         table.add_row(
-            row["stage"],
+            Text(one_line(row["stage"], MOST_CHARS)),
             str(videos["entered"]),
             str(videos["rejected"] or ""),
             str(videos["failed"] or ""),
             str(videos["left"]),
             f"{videos['hours_left']:.2f}",
             str(clips.get("left", "")),
-            why,
+            Text(one_line(why, MOST_CHARS)),
         )
     return table

@@ -139,7 +139,7 @@ def _most(reasons: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, A
 def flat_versions(versions: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Returns nested versions as one mapping of dotted names to text."""
     flat: dict[str, str] = {}
-    for name, value in versions.items():
+    for name, value in versions.items() if isinstance(versions, Mapping) else ():
         if isinstance(value, Mapping):
             flat |= flat_versions(value, f"{prefix}{name}.")
         elif value is not None:

@@ -8,7 +8,8 @@ if (player) {
   const place = player.querySelector(".words");
   let [words, at, lit] = [[], 0, -1];
 
-  const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
+  const two = (n) => String(Math.floor(n)).padStart(2, "0");
+  const clock = (s) => (s >= 3600 ? `${Math.floor(s / 3600)}:${two((s / 60) % 60)}` : Math.floor(s / 60)) + `:${two(s % 60)}`;
   const step = (by) => open((at + by + page.pieces.length) % page.pieces.length);
   const go = (to_s) => { film.currentTime = to_s + 0.001; }; // not a hair before the word begins
 

@@ -13,6 +13,7 @@ from reelscript.schemas.text import score
 
 MAX_BINS = 40
 TAIL = 0.005  # of the values may lie outside on either side: one freak must not flatten the rest
+LARGEST = 1e300
 FAR = 2.0  # spans: a threshold further out than this, and than 0, is named and not drawn
 STEPS = (1.0, 2.0, 5.0, 10.0)
 QUANTILES = {"p5": 0.05, "median": 0.5, "p95": 0.95}
@@ -51,7 +52,7 @@ def _side(
     counts = np.histogram(found, bins=edges)[0].tolist() if edges else []
     low, high = (edges[0], edges[-1]) if edges else (0.0, 0.0)
     some = len(found) > 0
-    marks = np.quantile(found, list(QUANTILES.values())).tolist() if some else [None] * 3
+    marks = quantiles(found, list(QUANTILES.values())) if some else [None] * 3
     named = dict(zip(QUANTILES, marks, strict=True))
     named |= {
         "min": float(found.min()) if some else None,
@@ -67,11 +68,17 @@ def _side(
     }
 
 
+def quantiles(values: NDArray[np.float64], at: Sequence[float]) -> list[float]:
+    """Returns quantiles of some values, none beyond LARGEST: a span of larger ones is infinite."""
+    found: list[float] = np.quantile(np.clip(values, -LARGEST, LARGEST), at).tolist()
+    return found
+
+
 def bin_edges(values: NDArray[np.float64], thresholds: Sequence[float], whole: bool) -> list[float]:
     """Returns up to 41 evenly spaced round edges that hold nearly all of `values`, if any."""
     if not len(values):
         return []
-    low, high = (float(v) for v in np.quantile(values, [TAIL, 1 - TAIL]))
+    low, high = quantiles(values, [TAIL, 1 - TAIL])
     reach = max(FAR * (high - low), abs(low), abs(high)) or FAR
     for at in thresholds:
         if math.isfinite(at) and low - reach <= at <= high + reach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,9 +44,9 @@ def clip_examples(rows: Rows, endings: Endings) -> dict[tuple[str, str], list[di
             "kind": "clip",
             "video_id": row["video_id"],
             "clip_index": row["clip_index"],
-            "start_s": ms(row["start_s"]),
-            "end_s": ms(row["end_s"]),
-            "text": one_line(row["text"]),
+            "start_s": _time(row["start_s"]),
+            "end_s": _time(row["end_s"]),
+            "text": one_line(row["text"] or ""),
             "title": _line(row["title"]),
             "url": _line(row["url"]),
             "link": link_to(row["url"], row["start_s"]),
@@ -87,6 +88,11 @@ def video_examples(
         }
         examples.setdefault((row["ended_at"], row["why"]), []).append(example)
     return examples
+
+
+def _time(seconds: float | None) -> float | None:
+    """Returns a time, None where a damaged table has none."""
+    return None if seconds is None or not math.isfinite(seconds) else ms(seconds)
 
 
 def _line(text: str | None) -> str | None:

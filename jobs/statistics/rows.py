@@ -10,6 +10,7 @@ of_corpus: NAME.parquet on this machine          --+--> DuckDB: views videos, cl
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,8 +116,10 @@ class Rows:
         try:
             for name in SCHEMAS:
                 files = _files(corpus, name, info, Path(rows._folder.name))
-                listed = ", ".join(_quoted(str(file)) for file in files)
-                rows._view(name, f"read_parquet([{listed}], union_by_name=true)")
+                listed = ", ".join(_quoted(_literal(str(file))) for file in files)
+                rows._view(
+                    name, f"read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
+                )
         except duckdb.Error as error:
             rows.close()
             raise _unreadable(f"{one_line(corpus.url)}/{name}.parquet", error) from None
@@ -224,6 +227,11 @@ def _sha256(files: Sequence[Path]) -> str:
             while piece := opened.read(PIECE_BYTES):
                 digest.update(piece)
     return digest.hexdigest()
+
+
+def _literal(path: str) -> str:
+    """Returns a path as a pattern that no other path matches."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def _quoted(text: str) -> str:

@@ -106,10 +106,11 @@ def _as_heard(video: Video) -> Video:
     if video.heard_languages is None:
         return video
     try:
-        heard: dict[str, float] = dict(json.loads(video.heard_languages))
-    except (ValueError, TypeError, RecursionError):
+        heard = {str(k): float(v) for k, v in dict(json.loads(video.heard_languages)).items()}
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise DataError(
-            f"videos.parquet: heard_languages of {one_line(video.video_id, 80)} is no JSON object"
+            f"videos.parquet: heard_languages of {one_line(video.video_id, 80)} is no JSON object "
+            "of numbers"
         ) from None
     language, probability = next(iter(heard.items()), (None, 0.0))
     return dataclasses.replace(video, language=language, language_probability=probability)

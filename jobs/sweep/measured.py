@@ -31,6 +31,7 @@ from reelscript.schemas.videos import Videos
 
 AFTER_MEASURING = ("dedup", "quality", "passage")
 OF_VIDEOS = tuple(rule.score for rule in rules_of(Quality()) if rule.of_video)
+EXACT = 1 << 53
 ENDED = ("outcome", "stage", "reason")
 FACTS = (
     *("video_id", *ENDED, "source_sha256", "clips_cut", "duration_s"),
@@ -128,8 +129,16 @@ def _table(
         floats = pa.types.is_floating(field.type)
         if floats and not pc.all(pc.is_finite(column), min_count=0).as_py():
             raise DataError(f"{where}: {field.name} holds NaN or an infinity")
+        if pa.types.is_integer(field.type) and _beyond_double(column):
+            raise DataError(f"{where}: {field.name} holds a number that counts nothing")
         made[field.name] = column
     return pa.table(made)
+
+
+def _beyond_double(column: pa.ChunkedArray) -> bool:
+    """Returns whether a whole number lies beyond those that a float holds exactly."""
+    least, most = pc.min_max(column).values()
+    return bool(pc.or_(pc.less(least, -EXACT), pc.greater(most, EXACT)).as_py())
 
 
 def _in_order(clips: pa.Table, videos: pa.Table, store: Store) -> pa.Table:
