@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import UndefinedError
+
 from reelscript.jobs.provenance import all_reasons, all_thresholds
 from reelscript.jobs.releases import check_still
 from reelscript.jobs.report.files import CARD, STATS, report_files
@@ -91,7 +93,7 @@ def audit(folder: str, out: str | None = None) -> Audited:
     add_kept(media, corpus)
     plain = config.to_dict() if config else {}
     files = report_files(stats, plain, corpus.info, media)
-    card_kept = not out and _changed_by_hand(corpus)
+    card_kept = not out and _changed_by_hand(corpus, plain)
     played = None if out else media_in(target).names()
     if not out:
         check_still(target, corpus.info)
@@ -167,9 +169,18 @@ def _archived(corpus: Corpus, name: str) -> str | None:
     return place if corpus.store.exists(place) else None
 
 
-def _changed_by_hand(corpus: Corpus) -> bool:
-    """Returns whether README.md is no longer the card that its release came with."""
+def _changed_by_hand(corpus: Corpus, config: Mapping[str, Any]) -> bool:
+    """Returns whether README.md is neither the card of its release nor that of stats.json."""
+    if not corpus.store.exists(CARD):
+        return False
+    card = corpus.store.get(CARD)
     place = _archived(corpus, CARD)
-    if place is None:
-        return corpus.store.exists(CARD)
-    return corpus.store.exists(CARD) and corpus.store.get(CARD) != corpus.store.get(place)
+    if place is not None:
+        return card != corpus.store.get(place)
+    try:
+        stats = json.loads(corpus.store.get(STATS), parse_constant=no_json)
+        return card != report_files(stats, config, corpus.info, ReportMedia())[CARD]
+    except (OSError, RecursionError, ValueError, LookupError, TypeError, AttributeError):
+        return True
+    except UndefinedError:  # stats.json is of another version
+        return True

@@ -86,6 +86,15 @@ def test_audit_leaves_a_card_that_was_changed_by_hand(corpus: Path) -> None:
     assert (corpus / "README.md").read_text() == "# Mine\n"
 
 
+def test_audit_knows_its_own_card_where_no_release_keeps_one(corpus: Path) -> None:
+    shutil.rmtree(corpus / "releases")
+    (corpus / "README.md").unlink()
+    for _ in range(2):
+        assert not audit(str(corpus)).card_kept
+    (corpus / "README.md").write_text("# Mine\n")
+    assert audit(str(corpus)).card_kept
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
