@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import UndefinedError
 
-from reelscript.jobs.provenance import all_reasons, all_thresholds
+from reelscript.jobs.provenance import reasons_and_thresholds
 from reelscript.jobs.releases import check_still
 from reelscript.jobs.report.files import CARD, STATS, report_files
 from reelscript.jobs.report.media import (
@@ -82,12 +82,7 @@ def audit(folder: str, out: str | None = None) -> Audited:
         )
     config, no_config = config_or_why(corpus.store, corpus.info)
     with Rows.of_corpus(corpus.store) as rows:
-        stats = statistics(
-            rows,
-            reasons=all_reasons(config) if config else {},
-            thresholds=all_thresholds(config) if config else {},
-            costs=_costs_of(corpus),
-        )
+        stats = statistics(rows, **reasons_and_thresholds(config), costs=_costs_of(corpus))
     media = _rejected_in(corpus.store, copy=out is not None)
     media.kept = []
     add_kept(media, corpus)

@@ -64,7 +64,7 @@ def excerpts(decision: Decision, config: Config, runner: Runner) -> ReportMedia:
         runner: runs the stage that makes them.
     """
     workspace, media = runner.workspace, ReportMedia()
-    wanted = _by_video(_reasons(decision, config), decision)
+    wanted = _by_video(_reasons(decision, config))
     asked = {v.video_id: v for v in _asked(decision, wanted) if at_hand(v, workspace)}
     prepared = [_prepared(video, wanted[video_id], workspace) for video_id, video in asked.items()]
     todo = [video for video in prepared if _known(video, workspace) is None]
@@ -88,23 +88,16 @@ def _reasons(decision: Decision, config: Config) -> list[dict[str, Any]]:
     return reason_rows(endings, of_videos, of_clips)
 
 
-def _by_video(reasons: Iterable[Mapping[str, Any]], decision: Decision) -> dict[str, list[Wanted]]:
+def _by_video(reasons: Iterable[Mapping[str, Any]]) -> dict[str, list[Wanted]]:
     """Returns the pieces that are wanted, by video, in the order of time."""
     found: dict[str, list[Wanted]] = {}
-    durations = dict(
-        zip(
-            *(decision.videos.column(n).to_pylist() for n in ("video_id", "duration_s")),
-            strict=True,
-        )
-    )
     for row in reasons:
         for example in row["examples"]:
             video_id, of_clip = example["video_id"], example["kind"] == "clip"
-            duration_s = durations.get(video_id)
             if of_clip:
                 start_s, end_s = example["start_s"], example["end_s"]
                 end_s = min(end_s, start_s + LONGEST_S)
-            elif duration_s:
+            elif duration_s := example["duration_s"]:
                 start_s = max(0.0, (duration_s - LONGEST_S) / 2)
                 end_s = min(duration_s, start_s + LONGEST_S)
             else:

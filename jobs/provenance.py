@@ -39,6 +39,14 @@ def versions(config: Config) -> dict[str, Any]:
     return {"python": platform.python_version(), "packages": packages, "hardware": device}
 
 
+def reasons_and_thresholds(config: Config | None) -> dict[str, Any]:
+    """Returns both as arguments of `statistics`; none where the config is not known."""
+    return {
+        "reasons": all_reasons(config) if config else {},
+        "thresholds": all_thresholds(config) if config else {},
+    }
+
+
 def all_reasons(config: Config) -> dict[str, list[str]]:
     """Returns every reason that every stage may give, in the order of the pipeline."""
     reasons = {stage.name: list(stage.rejects) for stage in config.measuring()}

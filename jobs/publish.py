@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from reelscript.jobs.config import Config
 from reelscript.jobs.dataset import Costs, dataset_json, same_rows, videos_table
-from reelscript.jobs.provenance import all_reasons, all_thresholds
+from reelscript.jobs.provenance import reasons_and_thresholds
 from reelscript.jobs.releases import DATASET, archive, check_still, commit, settle, standing
 from reelscript.jobs.report.files import pretty_json, report_files
 from reelscript.jobs.report.media import ReportMedia, kept_keys, kept_piece
@@ -65,21 +65,21 @@ def publish(
     """
     before = standing(corpus)
     settle(corpus, before, config.shard.keep_releases)
-    tables, entries = _shards_and_tables(corpus, workspace, config, decision, cpu_s, before)
+    chosen = Chosen(decision, workspace)
+    tables, entries = _shards_and_tables(corpus, workspace, config, decision, chosen, cpu_s, before)
     files = {f"{name}.parquet": table_bytes(name, table) for name, table in tables.items()}
     sha256 = {name: hashlib.sha256(files[f"{name}.parquet"]).hexdigest() for name in tables}
     dataset = dataset_json(tables, sha256, entries, config, before)
     costs = _costs(decision, cpu_s, measured)
-    reasons, thresholds = all_reasons(config), all_thresholds(config)
     with Rows.of_tables(**tables) as rows:
-        stats = statistics(rows, reasons=reasons, thresholds=thresholds, costs=costs)
+        stats = statistics(rows, **reasons_and_thresholds(config), costs=costs)
     if before and not _is_news(corpus, before, dataset, tables):
         _mend(corpus, before, files)
         return before, stats
     check_still(corpus, before)
     archive(corpus, before)
     media = media or ReportMedia()
-    _add_kept(media, tables["samples"], Chosen(decision, workspace), workspace)
+    _add_kept(media, tables["samples"], chosen, workspace)
     media.write(corpus)
     told = report_files(stats, config.to_dict(), dataset, media)
     told["config.yaml"] = config.to_yaml().encode()
@@ -96,12 +96,12 @@ def _shards_and_tables(
     workspace: Workspace,
     config: Config,
     decision: Decision,
+    chosen: Chosen,
     cpu_s: Costs,
     before: Mapping[str, Any],
 ) -> tuple[dict[str, pa.Table], list[dict[str, Any]]]:
     """Writes the shards that do not stand yet; returns all tables and the entries of all shards."""
     rows = by_shard(_standing_samples(corpus, before))
-    chosen = Chosen(decision, workspace)
     plans = plan_shards(
         list(chosen.planned()),
         standing_shards(corpus, before, rows),

@@ -15,7 +15,7 @@ from reelscript.jobs.compare.compare import compare
 from reelscript.jobs.compare.page import comparison_page
 from reelscript.jobs.compare.shapes import score_shapes
 from reelscript.jobs.config import Config
-from reelscript.jobs.provenance import all_reasons, all_thresholds
+from reelscript.jobs.provenance import reasons_and_thresholds
 from reelscript.jobs.report.files import pretty_json
 from reelscript.jobs.standing_config import config_or_why
 from reelscript.jobs.statistics.rows import Rows
@@ -87,7 +87,8 @@ def compare_corpora(a: str, b: str, out: str) -> Compared:
     _refuse_corpora(target, [side.store for side in sides])
     with ExitStack() as stack:
         rows_a, rows_b = (stack.enter_context(Rows.of_corpus(side.store)) for side in sides)
-        stats_a, stats_b = _statistics(rows_a, one), _statistics(rows_b, other)
+        stats_a = statistics(rows_a, **reasons_and_thresholds(one.config))
+        stats_b = statistics(rows_b, **reasons_and_thresholds(other.config))
         limits_a, limits_b = stats_a["thresholds"], stats_b["thresholds"]
         known = one.config is not None and other.config is not None
         result = compare(
@@ -135,14 +136,6 @@ def _lies_in(inner: Store, outer: Store) -> bool:
     if inner.local_root is not None or outer.local_root is not None:
         return False
     return f"{inner.url.rstrip('/')}/".startswith(f"{outer.url.rstrip('/')}/")
-
-
-def _statistics(rows: Rows, side: Side) -> dict[str, Any]:
-    return statistics(
-        rows,
-        reasons=all_reasons(side.config) if side.config else {},
-        thresholds=all_thresholds(side.config) if side.config else {},
-    )
 
 
 def _settings(side: Side) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FILE = re.compile(r"[0-9a-f]{16}\.(?:mp4|jpg)")
+from reelscript.jobs.report.media import NAME
+
 WEB = re.compile(r"https?://\S+", re.I)
 
 
@@ -70,7 +71,7 @@ class Playlist:
 
 def is_file(name: Any, kind: str) -> bool:
     """Returns whether this is the name of a file of `report_media/` of that kind."""
-    return isinstance(name, str) and bool(FILE.fullmatch(name)) and name.endswith(kind)
+    return isinstance(name, str) and bool(NAME.fullmatch(name)) and name.endswith(kind)
 
 
 def web_link(link: Any) -> str | None:

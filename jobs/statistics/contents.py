@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -132,13 +132,20 @@ def splits(rows: Rows) -> dict[str, dict[str, Any]]:
     }
 
 
-def words(rows: Rows) -> dict[str, int]:
-    """Returns how many words the clips hold, and how many different ones."""
+def words(rows: Rows, text: Mapping[str, Any]) -> dict[str, int]:
+    """Returns how many words the clips hold, and how many different ones.
+
+    Args:
+        rows: of the corpus.
+        text: what `text_statistics` returned for them.
+    """
     [counted] = rows.dicts("""
         SELECT CAST(coalesce(sum(words), 0) AS BIGINT) AS "all",
             CAST(coalesce(sum(words) FILTER (outcome = 'kept'), 0) AS BIGINT) AS kept
         FROM clips
     """)
+    if text["sampled"] is None:  # all texts were read for it
+        return {**counted, "vocabulary_kept": text["types"]}
     texts = rows.batches("SELECT text FROM clips WHERE outcome = 'kept'")
     return {**counted, "vocabulary_kept": vocabulary_size(batch["text"] for batch in texts)}
 

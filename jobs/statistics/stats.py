@@ -64,6 +64,7 @@ def statistics(
     """
     endings = Endings(reasons, video_groups(rows), clip_groups(rows))
     limits, spent = flat_thresholds(thresholds or {}), costs or {}
+    text = text_statistics(rows)
     return {
         "format": FORMAT,
         "counts": _counts(endings.videos, endings.clips, rows),
@@ -76,8 +77,8 @@ def statistics(
         "languages": languages(rows),
         **facts(rows),
         "splits": splits(rows),
-        "words": words(rows),
-        "text": text_statistics(rows),
+        "words": words(rows, text),
+        "text": text,
         "thresholds": limits,
         "scores": scores(rows, limits),
         "limits_cost": limits_cost(rows, limits),

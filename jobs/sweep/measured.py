@@ -23,8 +23,8 @@ from reelscript.pipeline.clips import DECIDED, MEASURED
 from reelscript.pipeline.errors import DataError
 from reelscript.pipeline.rules import Quality, rules_of
 from reelscript.pipeline.store import Store
-from reelscript.reading.releases import read_newest, release_folder, release_of
-from reelscript.reading.tables import read_table
+from reelscript.reading import corpus as reading
+from reelscript.reading.releases import read_newest, release_of
 from reelscript.schemas.tables import CLIPS, SAMPLES, VIDEOS
 from reelscript.schemas.text import one_line
 from reelscript.schemas.videos import Videos
@@ -111,10 +111,7 @@ def _table(
     Raises:
         DataError: it is missing or damaged, or lacks something that is never null.
     """
-    named = info.get("tables")
-    expected = named.get(name) if isinstance(named, dict) else None
-    folders = ("", release_folder(release_of(info)))
-    found = read_table(store, name, expected, folders, columns)
+    found = reading.Corpus(store, info).columns(name, columns)
     where = f"{one_line(store.url)}/{name}.parquet"
     made = {}
     for field in (schema.field(column) for column in columns):

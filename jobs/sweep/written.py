@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from reelscript.jobs.report.files import pretty_json
 from reelscript.jobs.sweep.page import sweep_page
 from reelscript.pipeline.store import Store
 from reelscript.schemas.text import one_line
@@ -24,7 +24,7 @@ def write_sweep(found: Mapping[str, Any], out: str) -> list[str]:
     Raises:
         StorageError: something cannot be written.
     """
-    data = (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    data = pretty_json(found)
     folder, _, name = out.rpartition("/")
     if name.endswith(".json"):
         files = {name: data}
